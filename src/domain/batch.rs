@@ -1,0 +1,98 @@
+use std::sync::Arc;
+
+use crate::{Error, Result};
+
+/// One mini-batch for each of $K$ named domains: what one step of training sees.
+///
+/// The order of the domains is kept. It decides the order of the passes, and so in which order
+/// running statistics are updated, and which of `domain_weights` belongs to which domain.
+///
+/// ```
+/// use roga::domain::DomainBatches;
+///
+/// let batches = DomainBatches::new([("photo", vec![1, 2]), ("sketch", vec![3])])?;
+/// assert_eq!(batches.len(), 2);
+/// assert!(DomainBatches::new([("photo", 1), ("photo", 2)]).is_err());
+/// # Ok::<(), roga::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct DomainBatches<B> {
+    domains: Vec<(Arc<str>, B)>,
+}
+
+impl<B> DomainBatches<B> {
+    /// Names the batches.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Domains`] where there is no domain, or a name stands twice.
+    pub fn new<N: Into<Arc<str>>>(batches: impl IntoIterator<Item = (N, B)>) -> Result<Self> {
+        let domains: Vec<(Arc<str>, B)> = batches
+            .into_iter()
+            .map(|(name, batch)| (name.into(), batch))
+            .collect();
+        check_names(domains.iter().map(|(name, _)| &**name))?;
+        Ok(Self { domains })
+    }
+
+    /// Names the batches `domain 0`, `domain 1`, ….
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Domains`] where there is no batch.
+    pub fn unnamed(batches: impl IntoIterator<Item = B>) -> Result<Self> {
+        Self::new(
+            batches
+                .into_iter()
+                .enumerate()
+                .map(|(index, batch)| (format!("domain {index}"), batch)),
+        )
+    }
+
+    /// The number of domains, $K$: at least 1.
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        self.domains.len()
+    }
+
+    /// The domains' names and batches, in their order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&Arc<str>, &B)> {
+        self.domains.iter().map(|(name, batch)| (name, batch))
+    }
+
+    /// The domains' names, in their order.
+    pub fn names(&self) -> impl ExactSizeIterator<Item = &Arc<str>> {
+        self.domains.iter().map(|(name, _)| name)
+    }
+
+    /// The batches under the same names, each changed by a function.
+    pub fn map<C>(self, mut change: impl FnMut(B) -> C) -> DomainBatches<C> {
+        DomainBatches {
+            domains: self
+                .domains
+                .into_iter()
+                .map(|(name, batch)| (name, change(batch)))
+                .collect(),
+        }
+    }
+}
+
+/// Refuses an empty list of domains and names that stand twice.
+pub(crate) fn check_names<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<()> {
+    let mut seen = std::collections::HashSet::new();
+    for name in names {
+        if !seen.insert(name) {
+            return Err(Error::Domains {
+                rule: "have names of their own",
+                found: format!("`{name}` stands twice"),
+            });
+        }
+    }
+    if seen.is_empty() {
+        return Err(Error::Domains {
+            rule: "be at least one",
+            found: "there is none".into(),
+        });
+    }
+    Ok(())
+}

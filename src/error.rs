@@ -1,0 +1,96 @@
+use std::path::PathBuf;
+
+/// An error of any kind, from a caller's closure, a data set or a reader.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What can go wrong in this crate.
+///
+/// Every message names the field, the rule and the value, or the domain and the pass.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A setting that cannot work. It is refused when it is made.
+    #[error("{field} must {rule}, but is {value}")]
+    Setting {
+        /// The setting's name, as it is written in the configuration.
+        field: &'static str,
+        /// What holds for every value that works.
+        rule: &'static str,
+        /// The value that was refused.
+        value: String,
+    },
+
+    /// The domains handed over cannot be worked on.
+    #[error("domains must {rule}, but {found}")]
+    Domains {
+        /// What holds for every set of domains that works.
+        rule: &'static str,
+        /// What was found instead.
+        found: String,
+    },
+
+    /// The model cannot be trained by gradients.
+    #[error("the model must {rule}, but {found}")]
+    Model {
+        /// What holds for every model that works.
+        rule: &'static str,
+        /// What was found instead.
+        found: String,
+    },
+
+    /// The loss of a domain cannot be differentiated.
+    #[error("the loss of domain `{domain}` must {rule}, but {found}")]
+    Loss {
+        /// The domain's name.
+        domain: String,
+        /// What holds for every loss that works.
+        rule: &'static str,
+        /// What was found instead.
+        found: String,
+    },
+
+    /// The caller's closure returned an error. Nothing was changed.
+    #[error("the loss closure failed on domain `{domain}`")]
+    Closure {
+        /// The domain's name.
+        domain: String,
+        /// The closure's error.
+        #[source]
+        source: BoxError,
+    },
+
+    /// The device could not hand its numbers back.
+    #[error("reading the step's numbers back from the device failed: {0}")]
+    Device(String),
+
+    /// A data set could not hand over an item.
+    #[error("domain `{domain}` could not be read")]
+    Data {
+        /// The domain's name.
+        domain: String,
+        /// The data set's error.
+        #[source]
+        source: BoxError,
+    },
+
+    /// Scores and labels from which a metric is not defined.
+    #[error("{metric} is not defined: {reason}")]
+    Metric {
+        /// The metric's name.
+        metric: &'static str,
+        /// Why it is not defined for these scores and labels.
+        reason: String,
+    },
+
+    /// A file that cannot be used.
+    #[error("{}: {reason}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it and how it is mended.
+        reason: String,
+    },
+}
+
+/// The result of an operation of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
