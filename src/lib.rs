@@ -4,5 +4,8 @@
 
 pub mod domain;
 mod error;
+pub mod gradient;
+pub mod optim;
+pub mod perturbation;
 
 pub use error::{BoxError, Error, Result};

@@ -1,0 +1,235 @@
+use std::collections::HashSet;
+
+use burn::{
+    module::{Module, ModuleVisitor, Param, ParamId},
+    optim::GradientsParams,
+    tensor::{DType, Tensor},
+};
+
+/// The inner product $\langle a, b \rangle$ over all parameters, as a tensor of shape `[1]` on the
+/// device of the first parameter; `None` where no parameter has a gradient in both.
+///
+/// ```
+/// use burn::{nn::LinearConfig, optim::GradientsParams, tensor::{Device, Tensor}};
+/// use roga::gradient;
+///
+/// let device = Device::default().autodiff();
+/// let model = LinearConfig::new(2, 1).with_bias(false).init(&device);
+/// let loss = model.forward(Tensor::<2>::from_floats([[3.0, 4.0]], &device)).sum();
+/// let grads = GradientsParams::from_grads(loss.backward(), &model);
+///
+/// let squared_norm = gradient::dot(&model, &grads, &grads).unwrap();
+/// assert_eq!(squared_norm.into_scalar::<f32>(), 25.0);
+/// ```
+pub fn dot<M: Module>(model: &M, a: &GradientsParams, b: &GradientsParams) -> Option<Tensor<1>> {
+    struct Dot<'a> {
+        a: &'a GradientsParams,
+        b: &'a GradientsParams,
+        sums: Vec<Tensor<1>>,
+    }
+
+    impl OnParameter for Dot<'_> {
+        fn on<const D: usize>(&mut self, id: ParamId) {
+            if let (Some(a), Some(b)) = (self.a.get::<D>(id), self.b.get::<D>(id)) {
+                self.sums.push((widen(a) * widen(b)).sum());
+            }
+        }
+    }
+
+    let mut dot = Dot {
+        a,
+        b,
+        sums: Vec::new(),
+    };
+    for_each_parameter(model, &mut dot);
+    total(dot.sums)
+}
+
+/// The Gram matrix $G_{ij} = \langle g_i, g_j \rangle$ of $K$ gradients: `gram[i][j]` for
+/// $j \le i$, tensors of shape `[1]`, computed in one sweep over the parameters.
+///
+/// An entry is `None` where no parameter has a gradient in both.
+pub fn gram<M: Module>(model: &M, gradients: &[GradientsParams]) -> Vec<Vec<Option<Tensor<1>>>> {
+    struct Gram<'a> {
+        gradients: &'a [GradientsParams],
+        sums: Vec<Vec<Vec<Tensor<1>>>>,
+    }
+
+    impl OnParameter for Gram<'_> {
+        fn on<const D: usize>(&mut self, id: ParamId) {
+            let tensors: Vec<Option<Tensor<D>>> = self
+                .gradients
+                .iter()
+                .map(|gradient| gradient.get::<D>(id).map(widen))
+                .collect();
+            for (a, row) in tensors.iter().zip(&mut self.sums) {
+                for (b, sums) in tensors.iter().zip(row) {
+                    if let (Some(a), Some(b)) = (a, b) {
+                        sums.push((a.clone() * b.clone()).sum());
+                    }
+                }
+            }
+        }
+    }
+
+    let mut gram = Gram {
+        gradients,
+        sums: (0..gradients.len())
+            .map(|row| vec![Vec::new(); row + 1])
+            .collect(),
+    };
+    for_each_parameter(model, &mut gram);
+    gram.sums
+        .into_iter()
+        .map(|row| row.into_iter().map(total).collect())
+        .collect()
+}
+
+/// The linear combination $\sum_k c_k\\, g_k$.
+///
+/// A parameter that no term has a gradient for has none in the result. Where all coefficients are
+/// the same, the gradients are added first and scaled once; a coefficient of 1 scales nothing, so
+/// that the combination $1 \cdot g$ is $g$ bit for bit.
+///
+/// ```
+/// use burn::{nn::LinearConfig, optim::GradientsParams, tensor::{Device, Tensor}};
+/// use roga::gradient;
+///
+/// let device = Device::default().autodiff();
+/// let model = LinearConfig::new(1, 1).with_bias(false).init(&device);
+/// let gradient_at = |x: f32| {
+///     let loss = model.forward(Tensor::<2>::from_floats([[x]], &device)).sum();
+///     GradientsParams::from_grads(loss.backward(), &model)
+/// };
+/// let (a, b) = (gradient_at(1.0), gradient_at(3.0));
+///
+/// let mean = gradient::combine(&model, &[(0.5, &a), (0.5, &b)]);
+/// assert_eq!(mean.get::<2>(model.weight.id).unwrap().into_scalar::<f32>(), 2.0);
+/// ```
+pub fn combine<M: Module>(model: &M, terms: &[(f64, &GradientsParams)]) -> GradientsParams {
+    struct Combine<'a> {
+        terms: &'a [(f64, &'a GradientsParams)],
+        common: Option<f64>,
+        combined: GradientsParams,
+    }
+
+    impl OnParameter for Combine<'_> {
+        fn on<const D: usize>(&mut self, id: ParamId) {
+            let combined = self
+                .terms
+                .iter()
+                .filter_map(|(coefficient, gradient)| {
+                    let gradient = gradient.get::<D>(id)?;
+                    Some(match self.common {
+                        Some(_) => gradient,
+                        None => scale(gradient, *coefficient),
+                    })
+                })
+                .reduce(|sum, term| sum + term);
+            if let Some(combined) = combined {
+                let combined = scale(combined, self.common.unwrap_or(1.0));
+                self.combined.register(id, combined);
+            }
+        }
+    }
+
+    let mut combine = Combine {
+        terms,
+        common: terms
+            .first()
+            .map(|(first, _)| *first)
+            .filter(|first| terms.iter().all(|(coefficient, _)| coefficient == first)),
+        combined: GradientsParams::new(),
+    };
+    for_each_parameter(model, &mut combine);
+    combine.combined
+}
+
+/// Adds $c\\, g$ to a sum, taking $g$ apart: $s \leftarrow s + c\\, g$.
+///
+/// Where the sum has no gradient for a parameter yet, $c\\, g$ becomes it.
+pub fn accumulate<M: Module>(
+    model: &M,
+    sum: &mut GradientsParams,
+    coefficient: f64,
+    gradient: GradientsParams,
+) {
+    struct Accumulate<'a> {
+        sum: &'a mut GradientsParams,
+        coefficient: f64,
+        gradient: GradientsParams,
+    }
+
+    impl OnParameter for Accumulate<'_> {
+        fn on<const D: usize>(&mut self, id: ParamId) {
+            if let Some(gradient) = self.gradient.remove::<D>(id) {
+                let term = scale(gradient, self.coefficient);
+                let sum = match self.sum.remove::<D>(id) {
+                    Some(sum) => sum + term,
+                    None => term,
+                };
+                self.sum.register(id, sum);
+            }
+        }
+    }
+
+    for_each_parameter(
+        model,
+        &mut Accumulate {
+            sum,
+            coefficient,
+            gradient,
+        },
+    );
+}
+
+/// What is done for every parameter once.
+pub(crate) trait OnParameter {
+    fn on<const D: usize>(&mut self, id: ParamId);
+}
+
+/// Walks over the float parameters of a module, those that several layers share once.
+pub(crate) fn for_each_parameter<M: Module, O: OnParameter>(model: &M, on: &mut O) {
+    struct Once<'a, O> {
+        on: &'a mut O,
+        seen: HashSet<ParamId>,
+    }
+
+    impl<O: OnParameter> ModuleVisitor for Once<'_, O> {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if self.seen.insert(param.id) {
+                self.on.on::<D>(param.id);
+            }
+        }
+    }
+
+    model.visit(&mut Once {
+        on,
+        seen: HashSet::new(),
+    });
+}
+
+/// The tensor in at least 32 bits: what squares and small steps need.
+pub(crate) fn widen<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
+    match tensor.dtype() {
+        DType::F16 | DType::BF16 => tensor.cast(DType::F32),
+        _ => tensor,
+    }
+}
+
+/// `c * tensor`, and the tensor itself where `c` is 1.
+pub(crate) fn scale<const D: usize>(tensor: Tensor<D>, coefficient: f64) -> Tensor<D> {
+    if coefficient == 1.0 {
+        tensor
+    } else {
+        tensor.mul_scalar(coefficient)
+    }
+}
+
+/// The sum of tensors of shape `[1]`, on the device and in the type of the first.
+fn total(sums: Vec<Tensor<1>>) -> Option<Tensor<1>> {
+    let (device, dtype) = sums.first().map(|sum| (sum.device(), sum.dtype()))?;
+    sums.into_iter()
+        .map(|sum| sum.to_device(&device).cast(dtype))
+        .reduce(|total, sum| total + sum)
+}

@@ -1,0 +1,76 @@
+use burn::{
+    module::{Module, ParamId},
+    optim::GradientsParams,
+    tensor::Tensor,
+};
+
+use super::algebra::{OnParameter, dot, for_each_parameter, widen};
+use crate::{Error, Result};
+
+/// Clips a gradient by its global norm: $g \leftarrow g \cdot \min(1, c / \lVert g \rVert)$.
+///
+/// burn's own [`GradientClipping`](burn::grad_clipping::GradientClipping) clips every parameter by
+/// itself, which turns the gradient; this keeps its direction. Nothing waits for the device. A
+/// gradient whose norm is not finite comes out not finite.
+///
+/// # Errors
+///
+/// [`Error::Setting`] where `max_norm` is not finite or not above 0.
+///
+/// ```
+/// use burn::{nn::LinearConfig, optim::GradientsParams, tensor::{Device, Tensor}};
+/// use roga::gradient;
+///
+/// let device = Device::default().autodiff();
+/// let model = LinearConfig::new(2, 1).with_bias(false).init(&device);
+/// let loss = model.forward(Tensor::<2>::from_floats([[3.0, 4.0]], &device)).sum();
+/// let grads = GradientsParams::from_grads(loss.backward(), &model);
+///
+/// let clipped = gradient::clip_by_global_norm(&model, grads, 1.0)?;
+/// let squared_norm = gradient::dot(&model, &clipped, &clipped).unwrap().into_scalar::<f32>();
+/// assert!((squared_norm - 1.0).abs() < 1e-6);
+/// # Ok::<(), roga::Error>(())
+/// ```
+pub fn clip_by_global_norm<M: Module>(
+    model: &M,
+    gradient: GradientsParams,
+    max_norm: f64,
+) -> Result<GradientsParams> {
+    struct Clip {
+        gradient: GradientsParams,
+        factor: Tensor<1>,
+    }
+
+    impl OnParameter for Clip {
+        fn on<const D: usize>(&mut self, id: ParamId) {
+            if let Some(tensor) = self.gradient.remove::<D>(id) {
+                let dtype = tensor.dtype();
+                let factor = self.factor.clone().to_device(&tensor.device());
+                let clipped = widen(tensor) * factor.reshape([1; D]);
+                self.gradient.register(id, clipped.cast(dtype));
+            }
+        }
+    }
+
+    if !(max_norm.is_finite() && max_norm > 0.0) {
+        return Err(Error::Setting {
+            field: "max_norm",
+            rule: "be finite and above 0",
+            value: max_norm.to_string(),
+        });
+    }
+    let Some(squared_norm) = dot(model, &gradient, &gradient) else {
+        return Ok(gradient);
+    };
+    // A norm that is not a number is not below anything, and goes on into the gradient.
+    let norm = squared_norm.sqrt();
+    let below = norm.clone().lower_equal_elem(max_norm);
+    let factor = norm
+        .clone()
+        .recip()
+        .mul_scalar(max_norm)
+        .mask_fill(below, 1.0);
+    let mut clip = Clip { gradient, factor };
+    for_each_parameter(model, &mut clip);
+    Ok(clip.gradient)
+}

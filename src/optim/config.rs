@@ -1,0 +1,214 @@
+use burn::{config::Config, optim::ModuleOptimizer};
+
+use super::{Ascent, Draw, Evaluation, RobustGradient, RobustGradientAlignment};
+use crate::{Error, Result};
+
+/// The settings of robust gradient alignment.
+///
+/// With the domains' losses $L_i$, their gradients $g_i$ at $\theta$, domain weights $p_i$ that add
+/// up to 1, and $\bar g = \sum_i p_i\\, g_i$, the base optimizer is handed
+///
+/// $$G = w_0\\, \bar g + w_1 P,$$
+///
+/// where $P$ is made of gradients at the ascending points
+/// $\theta_i = \theta + \rho\\, g_i / \lVert g_i \rVert - \gamma\\, \bar g$; how, is its
+/// [`Evaluation`].
+///
+/// # What it descends
+///
+/// To first order in $(\rho, \gamma)$, [`Evaluation::Own`] descends
+///
+/// $$\Phi = (w_0 + w_1) \bar L + w_1 \Bigl[ \rho\\, \mathrm{mean}_i \lVert g_i \rVert
+///   - \tfrac{\gamma}{2} \lVert \bar g \rVert^2 \Bigr]:$$
+///
+/// $\rho$ flattens every domain's loss, $\gamma$ maximises the inner products between the domains'
+/// gradients. $-\gamma H \bar g$ is *half* the gradient of
+/// $-\gamma \langle \nabla \bar L, \nabla \bar L \rangle$: the derivative of the shift itself is
+/// dropped. On quadratic losses the shift keeps descent only while
+/// $\gamma\\, \lambda_{\max}(\bar H) < (w_0 + w_1) / w_1$.
+///
+/// # Source
+///
+/// Qiu, Jiang and Tan, "RoGA: Towards Generalizable Deepfake Detection through Robust Gradient
+/// Alignment", ICME 2025, arXiv 2505.20653. **Only its abstract was at hand**: align
+/// generalization gradient updates with ERM gradient updates by perturbing the parameters so that
+/// the ascending points of the domains align, without further regularisation. The equations are
+/// reconstructed from its closest relative, Le and Woo, "Gradient Alignment for Cross-Domain Face
+/// Anti-Spoofing", CVPR 2024, arXiv 2402.18817.
+///
+/// # Named settings
+///
+/// [`erm`](Self::erm), [`sam`](Self::sam), [`sagm`](Self::sagm),
+/// [`domain_sam`](Self::domain_sam) and [`look_ahead`](Self::look_ahead) are settings of the same
+/// code.
+///
+/// ```
+/// use burn::optim::AdamWConfig;
+/// use roga::optim::{Evaluation, RobustGradientAlignmentConfig};
+///
+/// let optim = RobustGradientAlignmentConfig::new()
+///     .with_rho(0.05)
+///     .with_evaluation(Evaluation::Sampled)
+///     .init(AdamWConfig::new().init())?;
+///
+/// let refused = RobustGradientAlignmentConfig::new()
+///     .with_rho(-0.05)
+///     .init(AdamWConfig::new().init());
+/// assert_eq!(
+///     refused.unwrap_err().to_string(),
+///     "rho must be finite and at least 0, but is -0.05"
+/// );
+/// # Ok::<(), roga::Error>(())
+/// ```
+#[derive(Config, Debug, PartialEq)]
+pub struct RobustGradientAlignmentConfig {
+    /// The radius $\rho$ of the ascent: finite, at least 0. Default: 0.05, as in SAM, SAGM and
+    /// DISAM.
+    #[config(default = 0.05)]
+    pub rho: f64,
+    /// The length $\gamma$ of the shift along $-\bar g$: finite, at least 0. Default: 5e-4, as in
+    /// SAGM.
+    #[config(default = 5e-4)]
+    pub gamma: f64,
+    /// Which losses are evaluated at which points. Default: [`Evaluation::All`].
+    #[config(default = "Evaluation::All")]
+    pub evaluation: Evaluation,
+    /// Whose gradient is climbed. Default: [`Ascent::Domain`].
+    #[config(default = "Ascent::Domain")]
+    pub ascent: Ascent,
+    /// How [`Evaluation::Sampled`] draws. Default: [`Draw::Permutation`].
+    #[config(default = "Draw::Permutation")]
+    pub draw: Draw,
+    /// The weight $w_0$ of the clean gradient: finite, at least 0. Default: ½; with
+    /// $w_1 = ½$, $G$ has ERM's scale, and a learning rate tuned for ERM carries over.
+    #[config(default = 0.5)]
+    pub clean_weight: f64,
+    /// The weight $w_1$ of the perturbed gradient: finite, at least 0, and not 0 together with
+    /// $w_0$. Default: ½. With 0, no perturbed pass is made.
+    #[config(default = 0.5)]
+    pub perturbed_weight: f64,
+    /// The domains' weights $p_i$, in the order of the domains: finite, at least 0, not all 0.
+    /// They are divided by their sum. Default: `None`, all the same, whatever the number of rows
+    /// in a domain's batch.
+    pub domain_weights: Option<Vec<f64>>,
+    /// The seed of [`Evaluation::Sampled`]. Default: 0.
+    #[config(default = 0)]
+    pub seed: u64,
+    /// Where given, the device's random numbers are seeded anew before every pass, from this
+    /// seed, the step and the domain, so that dropout draws the same masks in the clean and in
+    /// the perturbed passes of a mini-batch. It takes the device's random numbers over: on most
+    /// backends for the whole process. Default: `None`.
+    pub noise_seed: Option<u64>,
+    /// Whether the [`StepReport`](super::StepReport) holds cosines, alignment and conflicts, at
+    /// the price of their inner products. Default: true.
+    #[config(default = true)]
+    pub report: bool,
+}
+
+impl RobustGradientAlignmentConfig {
+    /// Empirical risk minimisation: $G = \bar g$. One pass over the mini-batches.
+    pub fn erm() -> Self {
+        Self::new()
+            .with_rho(0.0)
+            .with_gamma(0.0)
+            .with_clean_weight(1.0)
+            .with_perturbed_weight(0.0)
+    }
+
+    /// Sharpness-aware minimisation: $G = \nabla \bar L(\theta + \rho\\, \bar g / \lVert \bar g \rVert)$.
+    ///
+    /// Foret, Kleiner, Mobahi and Neyshabur, ICLR 2021, arXiv 2010.01412.
+    pub fn sam(rho: f64) -> Self {
+        Self::new()
+            .with_rho(rho)
+            .with_gamma(0.0)
+            .with_ascent(Ascent::Pooled)
+            .with_clean_weight(0.0)
+            .with_perturbed_weight(1.0)
+    }
+
+    /// Sharpness-aware gradient matching:
+    /// $G = \frac12 \bar g + \frac12 \nabla \bar L(\theta + \rho\\, \bar g / \lVert \bar g \rVert - \gamma\\, \bar g)$.
+    ///
+    /// Wang, Zhang, Lei and Zhang, CVPR 2023; $\gamma$ is called $\alpha$ there.
+    pub fn sagm(rho: f64, gamma: f64) -> Self {
+        Self::new()
+            .with_rho(rho)
+            .with_gamma(gamma)
+            .with_ascent(Ascent::Pooled)
+    }
+
+    /// SAM of every domain by itself:
+    /// $G = \sum_i p_i \nabla L_i(\theta + \rho\\, g_i / \lVert g_i \rVert)$.
+    pub fn domain_sam(rho: f64) -> Self {
+        Self::new()
+            .with_rho(rho)
+            .with_gamma(0.0)
+            .with_evaluation(Evaluation::Own)
+            .with_clean_weight(0.0)
+            .with_perturbed_weight(1.0)
+    }
+
+    /// Look-ahead: $G = \frac12 \bar g + \frac12 \nabla \bar L(\theta - \gamma\\, \bar g)$.
+    pub fn look_ahead(gamma: f64) -> Self {
+        Self::new().with_rho(0.0).with_gamma(gamma)
+    }
+
+    /// The wrapper round a base optimizer: any of burn's, or any group of them.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Setting`], with the field, the rule and the value, for settings that cannot work.
+    pub fn init(&self, base: impl Into<ModuleOptimizer>) -> Result<RobustGradientAlignment> {
+        Ok(RobustGradientAlignment::new(
+            self.init_gradient()?,
+            base.into(),
+        ))
+    }
+
+    /// Everything before the base optimizer's step.
+    ///
+    /// # Errors
+    ///
+    /// As [`init`](Self::init).
+    pub fn init_gradient(&self) -> Result<RobustGradient> {
+        self.check()?;
+        Ok(RobustGradient::new(self.clone()))
+    }
+
+    fn check(&self) -> Result<()> {
+        for (field, value) in [
+            ("rho", self.rho),
+            ("gamma", self.gamma),
+            ("clean_weight", self.clean_weight),
+            ("perturbed_weight", self.perturbed_weight),
+        ] {
+            if !(value.is_finite() && value >= 0.0) {
+                return Err(Error::Setting {
+                    field,
+                    rule: "be finite and at least 0",
+                    value: value.to_string(),
+                });
+            }
+        }
+        if self.clean_weight == 0.0 && self.perturbed_weight == 0.0 {
+            return Err(Error::Setting {
+                field: "perturbed_weight",
+                rule: "be above 0 where clean_weight is 0",
+                value: "0".into(),
+            });
+        }
+        if let Some(weights) = &self.domain_weights {
+            let valid = weights.iter().all(|p| p.is_finite() && *p >= 0.0);
+            let sum: f64 = weights.iter().sum();
+            if !(valid && sum.is_finite() && sum > 0.0) {
+                return Err(Error::Setting {
+                    field: "domain_weights",
+                    rule: "be finite and at least 0, with a finite sum above 0",
+                    value: format!("{weights:?}"),
+                });
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,180 @@
+use burn::config::Config;
+use rand::{RngExt, SeedableRng, rngs::ChaCha8Rng, seq::SliceRandom};
+
+use super::RobustGradientAlignmentConfig;
+use crate::{Error, Result};
+
+/// Which domain's loss is evaluated at which domain's ascending point: what $P$ is.
+///
+/// Passes are counted in passes over all $K$ mini-batches, the clean ones included. For domain
+/// weights $p_i$ other than $1/K$, every sum below is weighted with them.
+#[derive(Config, Debug, Copy, PartialEq, Eq)]
+pub enum Evaluation {
+    /// $P = \frac1K \sum_i \nabla \bar L(\theta_i)$: every loss at every point, the reading of the
+    /// paper. $1 + K$ passes.
+    All,
+    /// $P = \frac1K \sum_i \nabla L_i(\theta_i)$: every loss at its own point. 2 passes.
+    Own,
+    /// $P = \frac{1}{K(K-1)} \sum_{i \ne j} \nabla L_j(\theta_i)$: every loss at the points of the
+    /// others. $1 + (K - 1)$ passes; needs two domains.
+    Others,
+    /// $P = \frac1K \sum_i \nabla L_{\pi(i)}(\theta_i)$ with $\pi$ drawn anew in every step
+    /// ([`Draw`]). With [`Draw::Permutation`] and [`Draw::Independent`] its expectation is that of
+    /// [`Evaluation::All`], exactly. 2 passes, whatever $K$.
+    Sampled,
+    /// $P = \nabla \bar L(\theta + \frac1K \sum_i \varepsilon_i - \gamma\\, \bar g)$: every loss at
+    /// the mean of the points. 2 passes.
+    Consensus,
+}
+
+/// Whose gradient is climbed.
+#[derive(Config, Debug, Copy, PartialEq, Eq)]
+pub enum Ascent {
+    /// Every domain's own: $\varepsilon_i = \rho\\, g_i / \lVert g_i \rVert$.
+    Domain,
+    /// The mean one, a single point for all: $\varepsilon = \rho\\, \bar g / \lVert \bar g \rVert$.
+    Pooled,
+}
+
+/// How [`Evaluation::Sampled`] draws the domain $\pi(i)$ that is evaluated at point $i$.
+#[derive(Config, Debug, Copy, PartialEq, Eq)]
+pub enum Draw {
+    /// A uniform permutation: every mini-batch once. The least variance.
+    Permutation,
+    /// Every $\pi(i)$ uniform by itself: a mini-batch may come twice, or not at all.
+    Independent,
+    /// A uniform permutation without fixed points: its expectation is that of
+    /// [`Evaluation::Others`], and it needs two domains.
+    Derangement,
+}
+
+/// What the perturbed passes are: the points, and how much every domain's gradient there counts.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Plan {
+    pub points: Vec<Point>,
+}
+
+/// A point and the losses evaluated there.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Point {
+    pub ascent: PointAscent,
+    /// Domains and their coefficients in $P$, those that are not 0.
+    pub terms: Vec<(usize, f64)>,
+}
+
+/// How a point is reached, besides the shift along the mean gradient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PointAscent {
+    None,
+    Pooled,
+    Consensus,
+    Domain(usize),
+}
+
+impl Plan {
+    /// The plan of step `step`, for domain weights that add up to 1.
+    pub fn new(config: &RobustGradientAlignmentConfig, weights: &[f64], step: u64) -> Result<Self> {
+        let displaced = config.rho != 0.0 || config.gamma != 0.0;
+        if config.perturbed_weight == 0.0 || !displaced {
+            return Ok(Self { points: Vec::new() });
+        }
+        let coefficients = coefficients(config, weights, step)?;
+        Ok(Self {
+            points: points(config, &coefficients),
+        })
+    }
+}
+
+/// $c_{ij}$, with $P = \sum_{ij} c_{ij} \nabla L_j(\theta_i)$.
+fn coefficients(
+    config: &RobustGradientAlignmentConfig,
+    weights: &[f64],
+    step: u64,
+) -> Result<Vec<Vec<f64>>> {
+    let k = weights.len();
+    let table = |entry: &dyn Fn(usize, usize) -> f64| -> Vec<Vec<f64>> {
+        (0..k)
+            .map(|i| (0..k).map(|j| entry(i, j)).collect())
+            .collect()
+    };
+    let product = |i: usize, j: usize| weights[i] * weights[j];
+    Ok(match config.evaluation {
+        Evaluation::All | Evaluation::Consensus => table(&product),
+        Evaluation::Own => table(&|i, j| if i == j { weights[i] } else { 0.0 }),
+        Evaluation::Others => {
+            let pairs = 1.0 - (0..k).map(|i| product(i, i)).sum::<f64>();
+            let enough = weights.iter().filter(|p| **p > 0.0).count() > 1;
+            two_domains("evaluation `others`", enough, k)?;
+            table(&|i, j| if i == j { 0.0 } else { product(i, j) / pairs })
+        }
+        Evaluation::Sampled => {
+            let drawn = draw(config, k, step)?;
+            table(&|i, j| {
+                if drawn[i] == j {
+                    k as f64 * product(i, j)
+                } else {
+                    0.0
+                }
+            })
+        }
+    })
+}
+
+/// The points of the coefficients' rows, or one point where all rows share it.
+fn points(config: &RobustGradientAlignmentConfig, coefficients: &[Vec<f64>]) -> Vec<Point> {
+    let k = coefficients.len();
+    let common = match (config.ascent, config.evaluation) {
+        _ if config.rho == 0.0 => Some(PointAscent::None),
+        (Ascent::Pooled, _) => Some(PointAscent::Pooled),
+        (Ascent::Domain, Evaluation::Consensus) => Some(PointAscent::Consensus),
+        (Ascent::Domain, _) => None,
+    };
+    let terms = |row: &dyn Fn(usize) -> f64| -> Vec<(usize, f64)> {
+        (0..k)
+            .map(|j| (j, row(j)))
+            .filter(|(_, coefficient)| *coefficient != 0.0)
+            .collect()
+    };
+    match common {
+        Some(ascent) => vec![Point {
+            ascent,
+            terms: terms(&|j| coefficients.iter().map(|row| row[j]).sum()),
+        }],
+        None => (0..k)
+            .map(|i| Point {
+                ascent: PointAscent::Domain(i),
+                terms: terms(&|j| coefficients[i][j]),
+            })
+            .filter(|point| !point.terms.is_empty())
+            .collect(),
+    }
+}
+
+/// $\pi$: the domain evaluated at every point.
+fn draw(config: &RobustGradientAlignmentConfig, k: usize, step: u64) -> Result<Vec<usize>> {
+    let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
+    rng.set_stream(step);
+    let mut drawn: Vec<usize> = (0..k).collect();
+    match config.draw {
+        Draw::Permutation => drawn.shuffle(&mut rng),
+        Draw::Independent => drawn.fill_with(|| rng.random_range(0..k)),
+        Draw::Derangement => {
+            two_domains("draw `derangement`", k > 1, k)?;
+            // Rejection keeps it uniform; a permutation is without fixed points one time in e.
+            while drawn.iter().enumerate().any(|(i, j)| i == *j) {
+                drawn.shuffle(&mut rng);
+            }
+        }
+    }
+    Ok(drawn)
+}
+
+fn two_domains(what: &str, enough: bool, k: usize) -> Result<()> {
+    if enough {
+        return Ok(());
+    }
+    Err(Error::Domains {
+        rule: "be at least two with a weight above 0",
+        found: format!("{what} was given {k}"),
+    })
+}

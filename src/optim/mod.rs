@@ -1,0 +1,30 @@
+//! The optimizer wrapper: [`RobustGradientAlignment`], its settings, its passes, its report.
+//!
+//! # One mechanism
+//!
+//! Every method of the family is the same sequence:
+//!
+//! 1. gradients $g_i = \nabla L_i(\theta)$ of the $K$ domains at $\theta$, the *clean passes*;
+//! 2. a map from them to points $\theta_i$ ([`perturbation`](crate::perturbation));
+//! 3. gradients $\nabla L_j(\theta_i)$ at those points, the *perturbed passes*;
+//! 4. one gradient out of all of them, $G = w_0\\, \bar g + w_1 P$;
+//! 5. a step of the base optimizer with $G$, at $\theta$.
+//!
+//! Steps 1 to 4 are [`RobustGradient`], for loops that hand gradients on by themselves; step 5 is
+//! added by [`RobustGradientAlignment`].
+
+mod config;
+mod evaluation;
+mod gradient;
+mod loss;
+mod readback;
+mod report;
+mod step;
+mod summary;
+
+pub use config::*;
+pub use evaluation::*;
+pub use gradient::*;
+pub use loss::*;
+pub use report::*;
+pub use step::*;

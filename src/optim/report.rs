@@ -1,0 +1,153 @@
+use std::sync::Arc;
+
+use serde::Serialize;
+
+/// What one step saw and did.
+///
+/// All numbers are those of $\theta$ before the step. They are read back from the device together,
+/// in one wait.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StepReport {
+    /// The domains, in the order of the batches.
+    pub domains: Vec<DomainReport>,
+    /// The cosines $\langle g_i, g_j \rangle / (\lVert g_i \rVert \lVert g_j \rVert)$, $K \times K$,
+    /// in $[-1, 1]$; 0 where a gradient is zero. `None` with the report off.
+    pub cosines: Option<Vec<Vec<f64>>>,
+    /// The pairs $i < j$ of domains whose gradients conflict, $\langle g_i, g_j \rangle < 0$.
+    /// `None` with the report off.
+    pub conflicts: Option<Vec<(usize, usize)>>,
+    /// The points at which the losses were evaluated again, in the order of their passes.
+    pub points: Vec<PointReport>,
+    /// $\lVert \bar g \rVert$. `None` with the report off.
+    pub mean_gradient_norm: Option<f64>,
+    /// $\lVert G \rVert$, the norm of what the base optimizer is handed.
+    pub update_gradient_norm: f64,
+    /// How many times a mini-batch went forward and backward.
+    pub passes: Passes,
+    /// Whether the step counts, and why not.
+    pub outcome: Outcome,
+}
+
+impl StepReport {
+    /// The mean loss $\bar L(\theta) = \sum_i p_i\\, L_i(\theta)$.
+    pub fn mean_loss(&self) -> f64 {
+        self.domains
+            .iter()
+            .map(|domain| domain.weight * domain.loss)
+            .sum()
+    }
+
+    /// Whether the step was skipped: nothing has changed.
+    pub fn is_skipped(&self) -> bool {
+        matches!(self.outcome, Outcome::Skipped(_))
+    }
+}
+
+/// A domain's clean pass.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DomainReport {
+    /// The domain's name.
+    pub name: Arc<str>,
+    /// Its weight $p_i$; the weights add up to 1.
+    pub weight: f64,
+    /// Its loss $L_i(\theta)$.
+    pub loss: f64,
+    /// The norm $\lVert g_i \rVert$ of its gradient.
+    pub gradient_norm: f64,
+}
+
+/// An ascending point and what was seen there.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PointReport {
+    /// The domain whose gradient was climbed; `None` for a point that all domains share.
+    pub ascent: Option<usize>,
+    /// The domains evaluated at the point: the domain and its loss $L_j(\theta_i)$.
+    pub losses: Vec<(usize, f64)>,
+    /// The norm of the gradient of the evaluated losses' weighted mean at the point, the
+    /// *perturbed gradient*. `None` with the report off.
+    pub gradient_norm: Option<f64>,
+    /// The cosine of the perturbed gradient with $\bar g$, in $[-1, 1]$; 0 where one of them is
+    /// zero. `None` with the report off.
+    pub alignment: Option<f64>,
+    /// The weighted mean of the evaluated losses at the point, less that at $\theta$.
+    pub sharpness: f64,
+}
+
+/// How many times a mini-batch went forward and backward.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Passes {
+    /// At $\theta$: $K$.
+    pub clean: usize,
+    /// At the ascending points.
+    pub perturbed: usize,
+}
+
+/// What became of a step.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub enum Outcome {
+    /// All passes were finite.
+    Applied,
+    /// A pass was not finite. Nothing has changed: no parameter, no state of the optimizer, no
+    /// running statistic.
+    Skipped(NonFinite),
+}
+
+/// The first number that was not finite.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct NonFinite {
+    /// The domain whose mini-batch it was; `None` for the combined gradient.
+    pub domain: Option<Arc<str>>,
+    /// The pass it was seen in.
+    pub pass: Pass,
+    /// What it was.
+    pub quantity: Quantity,
+}
+
+/// A pass of a step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub enum Pass {
+    /// At $\theta$.
+    Clean,
+    /// At the ascending point of a domain, or at one that all domains share.
+    Perturbed {
+        /// The domain whose gradient was climbed; `None` for a point that all domains share.
+        ascent: Option<Arc<str>>,
+    },
+    /// Putting the gradients together.
+    Combination,
+}
+
+/// What a pass yields.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum Quantity {
+    /// The loss.
+    Loss,
+    /// The norm of the gradient.
+    Gradient,
+}
+
+impl std::fmt::Display for NonFinite {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let quantity = match self.quantity {
+            Quantity::Loss => "loss",
+            Quantity::Gradient => "gradient",
+        };
+        match &self.domain {
+            Some(domain) => write!(f, "the {quantity} of domain `{domain}` is not finite ")?,
+            None => write!(f, "the {quantity} is not finite ")?,
+        }
+        match &self.pass {
+            Pass::Clean => write!(f, "in the clean pass"),
+            Pass::Perturbed {
+                ascent: Some(ascent),
+            } => {
+                write!(
+                    f,
+                    "in the perturbed pass at the ascending point of `{ascent}`"
+                )
+            }
+            Pass::Perturbed { ascent: None } => write!(f, "in the perturbed pass"),
+            Pass::Combination => write!(f, "where the gradients are put together"),
+        }
+    }
+}

@@ -1,0 +1,125 @@
+use burn::{
+    lr_scheduler::module_lr_scheduler::ModuleLearningRate, module::Module, optim::ModuleOptimizer,
+};
+
+use super::{DomainLoss, RobustGradient, StepReport};
+use crate::{Error, Result, domain::DomainBatches, perturbation::tie_shared_parameters};
+
+/// Robust gradient alignment round a base optimizer.
+///
+/// Made by [`RobustGradientAlignmentConfig::init`](super::RobustGradientAlignmentConfig::init). In
+/// an ordinary loop it takes the place of `backward` and of the optimizer's `step`:
+///
+/// ```
+/// use burn::{
+///     nn::{Linear, LinearConfig, loss::{MseLoss, Reduction}},
+///     optim::SgdConfig,
+///     tensor::{Device, Tensor},
+/// };
+/// use roga::{domain::DomainBatches, optim::RobustGradientAlignmentConfig};
+///
+/// let device = Device::default().autodiff();
+/// let mut model = LinearConfig::new(1, 1).init(&device);
+/// let mut optim = RobustGradientAlignmentConfig::new().init(SgdConfig::new().init())?;
+///
+/// let row = |x: f32, y: f32| (
+///     Tensor::<2>::from_floats([[x]], &device),
+///     Tensor::<2>::from_floats([[y]], &device),
+/// );
+/// let domains = DomainBatches::new([("a", row(1.0, 0.0)), ("b", row(2.0, 3.0))])?;
+///
+/// let report = optim.step(0.05, &mut model, &domains, |model: &Linear, (x, y)| {
+///     MseLoss::new().forward(model.forward(x.clone()), y.clone(), Reduction::Mean)
+/// })?;
+/// assert_eq!((report.passes.clean, report.passes.perturbed), (2, 4));
+/// # Ok::<(), roga::Error>(())
+/// ```
+///
+/// # Rules
+///
+/// * **The base optimizer** sees one gradient, $G$, at $\theta$. Its momentum, weight decay,
+///   gradient clipping, parameter groups and learning rates by group apply to $G$ and $\theta$ as
+///   they would to an ordinary gradient; the passes see none of them.
+/// * **Frozen parameters** are not perturbed, not counted in norms and not changed.
+/// * **A parameter without a gradient in some domain** counts there as zero: it is not moved by
+///   that domain's ascent, and its mean is still over all $K$ domains. Without a gradient in any
+///   pass, it is not handed to the base optimizer, which then leaves it alone, weight decay
+///   included.
+/// * **A parameter that several layers share** is one parameter: its gradient is the sum over its
+///   uses, it counts once in a norm, and after the step all uses have the same value (burn's
+///   optimizers by themselves update the first use only).
+/// * **Running statistics** (batch normalisation) are those of the $K$ clean passes, in the order
+///   of the domains. The perturbed passes work on statistics of their own. A frozen batch
+///   normalisation stays as it is.
+/// * **A loss or gradient that is not finite**, in any pass, skips the step: nothing has changed,
+///   bit for bit, and the report says which domain and which pass.
+/// * **An error of the closure**, or a panic, leaves model and optimizer as they were.
+#[derive(Clone)]
+pub struct RobustGradientAlignment {
+    gradient: RobustGradient,
+    base: ModuleOptimizer,
+}
+
+impl RobustGradientAlignment {
+    pub(crate) fn new(gradient: RobustGradient, base: ModuleOptimizer) -> Self {
+        Self { gradient, base }
+    }
+
+    /// All passes, and one step of the base optimizer.
+    ///
+    /// * `lr`: the learning rate, or one for every parameter group, as burn's own schedulers give.
+    /// * `domains`: one mini-batch for each of $K \ge 1$ domains.
+    /// * `loss`: the mean loss of a model on a batch, see [`DomainLoss`]. It is called once for
+    ///   every pass, and must use the model that it is given: a copy, at another point.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Domains`](crate::Error::Domains), [`Error::Model`](crate::Error::Model),
+    /// [`Error::Loss`](crate::Error::Loss), [`Error::Closure`](crate::Error::Closure),
+    /// [`Error::Setting`](crate::Error::Setting) where `domain_weights` are not one for each
+    /// domain or `lr` is not finite, [`Error::Device`](crate::Error::Device). Nothing has changed then.
+    pub fn step<M, B, L>(
+        &mut self,
+        lr: impl Into<ModuleLearningRate>,
+        model: &mut M,
+        domains: &DomainBatches<B>,
+        loss: impl FnMut(&M, &B) -> L,
+    ) -> Result<StepReport>
+    where
+        M: Module,
+        L: DomainLoss<M>,
+    {
+        let lr = lr.into();
+        if !lr.base().is_finite() {
+            return Err(Error::Setting {
+                field: "lr",
+                rule: "be finite",
+                value: lr.base().to_string(),
+            });
+        }
+        let (gradients, report) = self.gradient.gradients(model, domains, loss)?;
+        if !report.is_skipped() {
+            let updated = self.base.step(lr, model.clone(), gradients);
+            *model = tie_shared_parameters(updated);
+        }
+        Ok(report)
+    }
+
+    /// The passes alone: see [`RobustGradient`].
+    pub fn gradient(&self) -> &RobustGradient {
+        &self.gradient
+    }
+
+    /// The base optimizer.
+    pub fn base(&self) -> &ModuleOptimizer {
+        &self.base
+    }
+}
+
+impl std::fmt::Debug for RobustGradientAlignment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RobustGradientAlignment")
+            .field("gradient", &self.gradient)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,7 @@
+//! The method held against its formulas, against PyTorch, and against the mistakes of others.
+
+mod identities;
+mod problems;
+mod reference_trajectories;
+mod rules;
+mod worked_cases;

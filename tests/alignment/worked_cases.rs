@@ -1,0 +1,189 @@
+//! The worked cases of the method: small problems whose numbers are exact.
+
+use crate::problems::{Loss, Point, assert_close, device, domains, values};
+use burn::optim::{GradientsParams, SgdConfig};
+use roga::optim::{Evaluation, RobustGradientAlignmentConfig};
+
+type Config = RobustGradientAlignmentConfig;
+
+fn gradient(config: &Config, theta: &[f32], losses: &[Loss]) -> Vec<f32> {
+    let model = Point::new(theta, &device());
+    let (gradients, report) = config
+        .init_gradient()
+        .unwrap()
+        .gradients(&model, &domains(losses), |model, loss: &Loss| {
+            loss.at(model)
+        })
+        .unwrap();
+    assert!(!report.is_skipped());
+    of(&gradients, &model)
+}
+
+fn of(gradients: &GradientsParams, model: &Point) -> Vec<f32> {
+    values(&gradients.get::<1>(model.theta.id).unwrap())
+}
+
+/// `P` alone: weights (0, 1).
+fn perturbed(rho: f64, gamma: f64, evaluation: Evaluation) -> Config {
+    Config::new()
+        .with_rho(rho)
+        .with_gamma(gamma)
+        .with_evaluation(evaluation)
+        .with_clean_weight(0.0)
+        .with_perturbed_weight(1.0)
+}
+
+fn case_a() -> Vec<Loss> {
+    [(1.0, 0.0), (2.0, 3.0)]
+        .map(|(x, y)| Loss::Rows {
+            x: vec![vec![x]],
+            y: vec![y],
+        })
+        .to_vec()
+}
+
+fn case_b() -> Vec<Loss> {
+    vec![
+        Loss::Rows {
+            x: vec![vec![1.0, 0.0], vec![0.0, 2.0]],
+            y: vec![-2.0, 0.0],
+        },
+        Loss::Rows {
+            x: vec![vec![3.0, 0.0], vec![0.0, 1.0]],
+            y: vec![6.0, -11.0],
+        },
+    ]
+}
+
+fn case_c() -> Vec<Loss> {
+    vec![
+        Loss::Bowl {
+            a: vec![3.0, 4.0],
+            c: vec![0.0, 0.0],
+        },
+        Loss::Bowl {
+            a: vec![1.0, 1.0],
+            c: vec![1.0, 1.0],
+        },
+    ]
+}
+
+#[test]
+fn case_a_gradients() {
+    let (rho, gamma) = (0.1, 0.05);
+    for (config, expected) in [
+        (Config::erm(), -1.0),
+        (perturbed(rho, gamma, Evaluation::All), -0.75),
+        (perturbed(rho, gamma, Evaluation::Own), -1.05),
+        (perturbed(rho, gamma, Evaluation::Others), -0.45),
+        (perturbed(rho, gamma, Evaluation::Consensus), -0.75),
+        (Config::sam(rho), -1.5),
+        (Config::domain_sam(rho), -1.3),
+        (Config::sagm(rho, gamma), -1.125),
+    ] {
+        assert_close(&gradient(&config, &[1.0], &case_a()), &[expected], 1e-6);
+    }
+}
+
+#[test]
+fn case_a_trajectories() {
+    let all = [1.0875, 1.13671875, 1.164404296875, 1.179_977_4];
+    let own = [1.1025, 1.16015625, 1.192587890625, 1.210_830_7];
+    for (evaluation, expected) in [(Evaluation::All, all), (Evaluation::Own, own)] {
+        let mut model = Point::new(&[1.0], &device());
+        let mut optim = perturbed(0.1, 0.05, evaluation)
+            .with_clean_weight(1.0)
+            .init(SgdConfig::new().init())
+            .unwrap();
+        for expected in expected {
+            optim
+                .step(
+                    0.05,
+                    &mut model,
+                    &domains(&case_a()),
+                    |model, loss: &Loss| loss.at(model),
+                )
+                .unwrap();
+            assert_close(&model.values(), &[expected], 1e-6);
+        }
+    }
+}
+
+#[test]
+fn case_a_fixed_points() {
+    let own = 216.0 / 175.0;
+    for (config, fixed_point) in [
+        (Config::erm(), 1.2),
+        (
+            perturbed(0.1, 0.05, Evaluation::All).with_clean_weight(1.0),
+            1.2,
+        ),
+        (
+            perturbed(0.1, 0.05, Evaluation::Own).with_clean_weight(1.0),
+            own,
+        ),
+    ] {
+        assert_close(&gradient(&config, &[fixed_point], &case_a()), &[0.0], 2e-6);
+    }
+}
+
+#[test]
+fn case_b_gradients_and_report() {
+    let (rho, gamma, theta) = (0.1, 0.02, [1.0, 1.0]);
+    for (config, expected) in [
+        (Config::erm(), [-3.0, 8.0]),
+        (perturbed(rho, gamma, Evaluation::All), [-2.70, 7.80]),
+        (perturbed(rho, gamma, Evaluation::Own), [-2.94, 7.80]),
+        (perturbed(rho, gamma, Evaluation::Others), [-2.46, 7.80]),
+        (perturbed(rho, gamma, Evaluation::Consensus), [-2.70, 7.80]),
+        (Config::sam(rho), [-3.175_561_7, 8.234_082]),
+        (Config::domain_sam(rho), [-3.24, 8.20]),
+        (Config::sagm(rho, gamma), [-2.937_780_9, 7.917_041]),
+    ] {
+        assert_close(&gradient(&config, &theta, &case_b()), &expected, 1e-6);
+    }
+
+    let model = Point::new(&theta, &device());
+    let mut points = Vec::new();
+    let (_, report) = perturbed(rho, gamma, Evaluation::Own)
+        .init_gradient()
+        .unwrap()
+        .gradients(&model, &domains(&case_b()), |model, loss: &Loss| {
+            points.push(model.values());
+            loss.at(model)
+        })
+        .unwrap();
+    assert_eq!(points.len(), 4);
+    assert_close(&points[2], &[1.12, 0.92], 1e-6);
+    assert_close(&points[3], &[1.00, 0.92], 1e-6);
+    let close = |a: f64, b: f64| assert!((a - b).abs() < 1e-6, "{a} is not {b}");
+    close(report.domains[0].gradient_norm, 5.0);
+    close(report.domains[1].gradient_norm, 15.0);
+    let cosines = report.cosines.unwrap();
+    close(cosines[0][1], 0.28);
+    close(cosines[1][0], 0.28);
+    close(cosines[0][0], 1.0);
+    assert!(report.conflicts.unwrap().is_empty());
+    close(report.mean_gradient_norm.unwrap(), 73.0f64.sqrt());
+    // At (1.12, 0.92): g₁ = (3.12, 3.68), ḡ = (−3, 8).
+    let perturbed = (3.12f64 * 3.12 + 3.68 * 3.68).sqrt();
+    let alignment = (-3.0 * 3.12 + 8.0 * 3.68) / perturbed / 73.0f64.sqrt();
+    close(report.points[0].gradient_norm.unwrap(), perturbed);
+    close(report.points[0].alignment.unwrap(), alignment);
+    // L₁ = ½((θ₁+2)² + (2θ₂)²): 6.5 at θ.
+    let sharpness = 0.5 * (3.12f64.powi(2) + 1.84f64.powi(2)) - 6.5;
+    close(report.points[0].sharpness, sharpness);
+}
+
+#[test]
+fn case_c_a_domain_without_a_gradient() {
+    let (rho, gamma, theta) = (0.1, 0.01, [1.0, 1.0]);
+    for (config, expected) in [
+        (perturbed(rho, gamma, Evaluation::All), [1.53, 2.05]),
+        (perturbed(rho, gamma, Evaluation::Own), [1.56, 2.11]),
+        (perturbed(rho, gamma, Evaluation::Others), [1.50, 1.99]),
+        (Config::sam(rho), [1.62, 2.20]),
+    ] {
+        assert_close(&gradient(&config, &theta, &case_c()), &expected, 1e-6);
+    }
+}
