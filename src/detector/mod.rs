@@ -1,0 +1,3 @@
+//! Deepfake detection: what the bundled example is made of.
+
+pub mod backbone;
