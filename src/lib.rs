@@ -4,5 +4,6 @@
 
 pub mod domain;
 mod error;
+pub mod metric;
 
 pub use error::{BoxError, Error, Result};
