@@ -102,7 +102,7 @@ impl Roc {
     /// by half,
     ///
     /// $$ \mathrm{AUC} = \frac{1}{PN} \sum_{i: y_i = 1} \sum_{j: y_j = 0}
-    ///    \left( [s_i > s_j] + \tfrac12 [s_i = s_j] \right). $$
+    ///    \left( \mathbb{1}(s_i > s_j) + \tfrac12 \mathbb{1}(s_i = s_j) \right). $$
     ///
     /// The sum is made of whole numbers, so that only the division rounds.
     pub fn auc(&self) -> f64 {

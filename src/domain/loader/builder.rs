@@ -126,9 +126,9 @@ impl<I: 'static, B: Send + 'static> DomainDataLoaderBuilder<I, B> {
     /// Changes every item at random when it is handed over, on the worker that makes its batch.
     ///
     /// The function is given the item and a random number to seed its generator with. The number
-    /// is a pure function of the loader's seed, the domain's name and the item's place in the
-    /// domain's stream: every time an item comes round it is another one, and a resumed run and
-    /// any number of workers see the same.
+    /// is a pure function of the loader's seed, the domain's name, the step and the item's place in
+    /// the batch: every time an item comes round it is another one, and a resumed run and any number
+    /// of workers see the same.
     pub fn augment(mut self, augment: impl Fn(I, u64) -> I + Send + Sync + 'static) -> Self {
         self.augment = Some(Arc::new(augment));
         self

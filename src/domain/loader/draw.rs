@@ -47,16 +47,13 @@ impl Draw {
     /// The items of a step. Amortised over consecutive steps, $O(1)$ an item.
     pub fn step(&mut self, step: u64) -> Drawn {
         let first = u128::from(step) * self.batch_size as u128;
-        let slots = (0..self.batch_size as u128).map(|offset| first + offset);
         let count = self.classes.len() as u128;
+        let mut seeds = self.key.random(SEEDS, step);
         Drawn {
-            indices: slots
-                .clone()
+            indices: (first..first + self.batch_size as u128)
                 .map(|slot| self.classes[(slot % count) as usize].at(slot / count))
                 .collect(),
-            seeds: slots
-                .map(|slot| self.key.random(SEEDS, slot as u64).next_u64())
-                .collect(),
+            seeds: (0..self.batch_size).map(|_| seeds.next_u64()).collect(),
         }
     }
 }

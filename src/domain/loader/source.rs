@@ -124,7 +124,7 @@ fn told(panic: &(dyn Any + Send)) -> BoxError {
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("without a message");
-    format!("its data set or the batcher panicked: {message}").into()
+    format!("reading or batching its items panicked: {message}").into()
 }
 
 impl<I> Clone for Domain<I> {

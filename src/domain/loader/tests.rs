@@ -1,9 +1,4 @@
-use std::{
-    collections::BTreeSet,
-    sync::atomic::AtomicUsize,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, sync::atomic::AtomicUsize, thread, time::Duration};
 
 use burn::data::{
     dataloader::{DataLoaderBuilder, batcher::Batcher, split::split_dataloader},
@@ -11,7 +6,7 @@ use burn::data::{
 };
 
 use super::*;
-use crate::domain::EpochLength;
+use crate::domain::{EpochLength, LeaveOneDomainOut};
 
 /// Hands over the items as they are, with the device they would be put on.
 #[derive(Clone)]
@@ -376,16 +371,19 @@ fn a_dropped_iterator_stops_the_workers() {
     let loader = Builder::new(Keep)
         .num_workers(2)
         .epoch(EpochLength::Steps(100_000))
+        .augment(|item, _| {
+            thread::sleep(Duration::from_millis(50));
+            item
+        })
         .domain("a", dataset)
         .build()
         .unwrap();
     loader.iter().take(3).for_each(drop);
-    // Three were taken and two a worker were under way.
-    let begun = Instant::now();
-    while begun.elapsed() < Duration::from_millis(200) {
-        assert!(read.load(Ordering::SeqCst) <= 3 + 4);
-        thread::sleep(Duration::from_millis(20));
-    }
+    // What was in work is finished; what was in the queue is not begun.
+    thread::sleep(Duration::from_millis(25));
+    let begun = read.load(Ordering::SeqCst);
+    thread::sleep(Duration::from_millis(200));
+    assert_eq!(read.load(Ordering::SeqCst), begun);
     assert_eq!(loader.position(), 3);
     assert_eq!(loader.iter().take(5).filter(Result::is_ok).count(), 5);
     assert_eq!(loader.position(), 8);
@@ -461,6 +459,96 @@ fn a_slice_without_items_says_so() {
         assert!(error.contains("a slice of `"), "{error}");
     }
     assert_eq!(epoch(&*loader.slice(0, loader.num_items())), epoch(&loader));
+}
+
+#[test]
+fn slices_of_balanced_domains_divide_every_class() {
+    let build = || {
+        Builder::new(Keep)
+            .batch_size(2)
+            .class_balanced(|item| item % 4 == 0)
+    };
+    let loader = build().domain("a", items(0..16)).build().unwrap();
+    let mut seen = Vec::new();
+    for slice in [loader.slice(0, 8), loader.slice(8, 16)] {
+        let drawn = of(&(0..2).flat_map(|_| epoch(&*slice)).collect(), 0);
+        assert!(
+            drawn
+                .chunks(2)
+                .all(|batch| (batch[0] % 4 == 0) != (batch[1] % 4 == 0))
+        );
+        let rare: BTreeSet<usize> = drawn.into_iter().filter(|item| item % 4 == 0).collect();
+        assert_eq!(rare.len(), 2);
+        seen.extend(rare);
+    }
+    assert_eq!(sorted(seen), [0, 4, 8, 12]);
+
+    let loader = build().domain("a", items(0..4)).build().unwrap();
+    assert!(loader.slice(0, 2).iter().next().unwrap().is_err());
+}
+
+#[test]
+fn a_class_that_cannot_be_read_is_an_error() {
+    let loader = Builder::new(Keep)
+        .class_balanced(|item| item % 2)
+        .domain("a", flaky(5, usize::MAX).0)
+        .build();
+    assert!(matches!(loader, Err(Error::Data { domain, .. }) if domain == "a"));
+}
+
+#[test]
+fn the_domains_of_a_split_are_those_of_a_loader() {
+    let split = LeaveOneDomainOut::new(["a", "b", "c"])
+        .unwrap()
+        .nth(1)
+        .unwrap();
+    let data = [("a", items(0..5)), ("b", items(5..9)), ("c", items(9..12))];
+    let parts = split.partition(data).unwrap();
+    let loader = Builder::new(Keep).domains(parts.train).build().unwrap();
+    assert_eq!(
+        loader.names().map(|name| &**name).collect::<Vec<_>>(),
+        ["a", "c"]
+    );
+    let steps = epoch(&loader);
+    assert!(
+        steps
+            .iter()
+            .flatten()
+            .all(|(_, batch)| !(5..9).contains(&batch[0]))
+    );
+}
+
+/// Hands over fewer items than it is asked for.
+struct Short;
+
+impl Dataset<usize> for Short {
+    fn get(&self, index: usize) -> Result<usize, DatasetError> {
+        Ok(index)
+    }
+
+    fn get_many(&self, indexes: Vec<usize>) -> Result<Vec<usize>, DatasetError> {
+        Ok(indexes[1..].to_vec())
+    }
+
+    fn len(&self) -> usize {
+        5
+    }
+}
+
+#[test]
+fn a_batch_that_is_not_full_is_an_error() {
+    let loader = Builder::new(Keep).batch_size(3).domain("a", Short).build();
+    assert!(loader.unwrap().iter().next().unwrap().is_err());
+}
+
+#[test]
+fn any_position_can_be_set() {
+    let loader = two().build().unwrap();
+    for position in [u64::MAX, u64::MAX - 7] {
+        loader.set_position(position);
+        assert!(loader.iter().all(|step| step.is_ok()));
+        assert!(loader.slice(0, 24).iter().all(|step| step.is_ok()));
+    }
 }
 
 #[test]
