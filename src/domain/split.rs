@@ -151,8 +151,7 @@ fn apportion(groups: usize, fractions: &[f64]) -> Result<Vec<usize>> {
 
 /// The whole numbers of sum `total` nearest to the quotas.
 fn largest_remainders(total: usize, quotas: &[f64]) -> Vec<usize> {
-    // 0.7 · 10 is 7.000000000000001 or 6.999999999999999 elsewhere: both are 7.
-    let floors: Vec<f64> = quotas.iter().map(|q| (q + ROUNDING).floor()).collect();
+    let floors: Vec<f64> = quotas.iter().map(|quota| quota.floor()).collect();
     let mut counts: Vec<usize> = floors.iter().map(|&floor| floor as usize).collect();
     let mut order: Vec<usize> = (0..quotas.len()).filter(|&i| quotas[i] > 0.0).collect();
     order.sort_by(|&a, &b| (quotas[b] - floors[b]).total_cmp(&(quotas[a] - floors[a])));
@@ -188,6 +187,8 @@ mod tests {
         assert_eq!(counts(1000, &[0.72, 0.14, 0.14]), [720, 140, 140]);
         assert_eq!(counts(10, &[0.33, 0.33, 0.34]), [3, 3, 4]);
         assert_eq!(counts(10, &[0.5]), [5]);
+        // In doubles, 28.999999999999996 and 71.
+        assert_eq!(counts(100, &[0.29, 0.71]), [29, 71]);
         assert_eq!(counts(10, &[0.0, 1.0]), [0, 10]);
         assert_eq!(counts(3, &[1.0]), [3]);
         assert_eq!(counts(0, &[0.0]), [0]);
@@ -199,6 +200,8 @@ mod tests {
         assert_eq!(counts(2, &[0.001, 0.999]), [1, 1]);
         assert_eq!(counts(1, &[0.001]), [1]);
         assert_eq!(counts(2, &[0.001, 0.001]), [1, 1]);
+        // Of 2.04, 0.03 and a rest of 0.93, the rest gives.
+        assert_eq!(counts(3, &[0.68, 0.01]), [2, 1]);
         assert!(apportion(2, &[0.8, 0.1, 0.1]).is_err());
         assert!(GroupSplit::new(Vec::<u8>::new(), &[1.0], 0).is_err());
     }

@@ -189,6 +189,13 @@ mod tests {
     }
 
     #[test]
+    fn classes_are_shuffled_apart() {
+        let classes: [Arc<[usize]>; 2] = [(0..50).collect(), (50..100).collect()];
+        let items = Draw::new(3, "a", &classes, 100).step(0).indices;
+        assert!(items.chunks(2).any(|pair| pair[0] + 50 != pair[1]));
+    }
+
+    #[test]
     fn the_last_step_there_is_can_be_drawn() {
         let mut draw = Draw::new(0, "a", &all(3), usize::from(u8::MAX));
         assert_eq!(draw.step(u64::MAX).indices.len(), 255);
