@@ -7,6 +7,7 @@ pub mod detector;
 pub mod domain;
 mod error;
 pub mod gradient;
+pub mod metric;
 pub mod optim;
 pub mod perturbation;
 
