@@ -45,6 +45,56 @@ pub fn dot<M: Module>(model: &M, a: &GradientsParams, b: &GradientsParams) -> Op
     total(dot.sums)
 }
 
+/// The squared norm $\lVert g \rVert^2$ over all parameters, as [`dot`] of the gradient with
+/// itself and cheaper.
+pub fn squared_norm<M: Module>(model: &M, gradient: &GradientsParams) -> Option<Tensor<1>> {
+    reduce(model, gradient, Reduction::Squares)
+}
+
+/// A number that is finite where every entry of the gradient is: their sum, at a fraction of the
+/// price of a norm.
+///
+/// An infinity or a NaN among the entries never cancels out.
+pub fn finite_probe<M: Module>(model: &M, gradient: &GradientsParams) -> Option<Tensor<1>> {
+    reduce(model, gradient, Reduction::Entries)
+}
+
+enum Reduction {
+    Entries,
+    Squares,
+}
+
+fn reduce<M: Module>(
+    model: &M,
+    gradient: &GradientsParams,
+    reduction: Reduction,
+) -> Option<Tensor<1>> {
+    struct Reduce<'a> {
+        gradient: &'a GradientsParams,
+        reduction: Reduction,
+        sums: Vec<Tensor<1>>,
+    }
+
+    impl OnParameter for Reduce<'_> {
+        fn on<const D: usize>(&mut self, id: ParamId) {
+            if let Some(tensor) = self.gradient.get::<D>(id).map(widen) {
+                self.sums.push(match self.reduction {
+                    Reduction::Entries => tensor.sum(),
+                    Reduction::Squares => tensor.square().sum(),
+                });
+            }
+        }
+    }
+
+    let mut reduce = Reduce {
+        gradient,
+        reduction,
+        sums: Vec::new(),
+    };
+    for_each_parameter(model, &mut reduce);
+    total(reduce.sums)
+}
+
 /// The Gram matrix $G_{ij} = \langle g_i, g_j \rangle$ of $K$ gradients: `gram[i][j]` for
 /// $j \le i$, tensors of shape `[1]`, computed in one sweep over the parameters.
 ///
@@ -62,10 +112,14 @@ pub fn gram<M: Module>(model: &M, gradients: &[GradientsParams]) -> Vec<Vec<Opti
                 .iter()
                 .map(|gradient| gradient.get::<D>(id).map(widen))
                 .collect();
-            for (a, row) in tensors.iter().zip(&mut self.sums) {
-                for (b, sums) in tensors.iter().zip(row) {
-                    if let (Some(a), Some(b)) = (a, b) {
-                        sums.push((a.clone() * b.clone()).sum());
+            for (i, row) in self.sums.iter_mut().enumerate() {
+                for (j, sums) in row.iter_mut().enumerate() {
+                    if let (Some(a), Some(b)) = (&tensors[i], &tensors[j]) {
+                        let products = match i == j {
+                            true => a.clone().square(),
+                            false => a.clone() * b.clone(),
+                        };
+                        sums.push(products.sum());
                     }
                 }
             }
@@ -181,6 +235,35 @@ pub fn accumulate<M: Module>(
             gradient,
         },
     );
+}
+
+/// A sum $\sum_k c_k\\, g_k$ that is added up one gradient at a time.
+///
+/// It is kept as $u \cdot s$, with the first coefficient as the unit $u$: gradients of the same
+/// coefficient are added up as they are, and scaled once in the end, by who uses the sum.
+#[derive(Debug)]
+pub(crate) struct WeightedSum {
+    /// $u$.
+    pub unit: f64,
+    /// $s$.
+    pub sum: GradientsParams,
+}
+
+impl WeightedSum {
+    pub fn new() -> Self {
+        Self {
+            unit: 1.0,
+            sum: GradientsParams::new(),
+        }
+    }
+
+    /// Adds $c\\, g$; $c$ is not 0.
+    pub fn add<M: Module>(&mut self, model: &M, coefficient: f64, gradient: GradientsParams) {
+        if self.sum.is_empty() {
+            self.unit = coefficient;
+        }
+        accumulate(model, &mut self.sum, coefficient / self.unit, gradient);
+    }
 }
 
 /// What is done for every parameter once.

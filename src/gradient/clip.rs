@@ -4,7 +4,7 @@ use burn::{
     tensor::Tensor,
 };
 
-use super::algebra::{OnParameter, dot, for_each_parameter, widen};
+use super::algebra::{OnParameter, for_each_parameter, squared_norm, widen};
 use crate::{Error, Result};
 
 /// Clips a gradient by its global norm: $g \leftarrow g \cdot \min(1, c / \lVert g \rVert)$.
@@ -59,7 +59,7 @@ pub fn clip_by_global_norm<M: Module>(
             value: max_norm.to_string(),
         });
     }
-    let Some(squared_norm) = dot(model, &gradient, &gradient) else {
+    let Some(squared_norm) = squared_norm(model, &gradient) else {
         return Ok(gradient);
     };
     // A norm that is not a number is not below anything, and goes on into the gradient.

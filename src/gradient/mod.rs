@@ -16,7 +16,8 @@
 mod algebra;
 mod clip;
 
-pub use algebra::*;
+pub(crate) use algebra::{WeightedSum, widen};
+pub use algebra::{accumulate, combine, dot, finite_probe, gram, squared_norm};
 pub use clip::*;
 
 #[allow(unused_imports)] // for the docs

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     Error, Result,
     domain::DomainBatches,
-    gradient::{accumulate, combine, dot, gram},
+    gradient::{WeightedSum, combine, dot, finite_probe, gram, squared_norm},
     perturbation::{RunningStatistics, ascent_scale, displaced},
 };
 
@@ -105,7 +105,7 @@ impl RobustGradient {
         let clean = self.clean_passes(&mut passes, &at_theta, &weights)?;
         let (perturbed, points) = self.perturbed_passes(&mut passes, model, &clean, &plan)?;
         let gradient = self.combine(model, clean.mean, perturbed);
-        let update = passes.readback.push(dot(model, &gradient, &gradient));
+        let update = passes.readback.push(squared_norm(model, &gradient));
 
         let readings = StepReadings {
             weights: &weights,
@@ -160,11 +160,11 @@ impl RobustGradient {
         }
         let terms: Vec<_> = weights.iter().copied().zip(&gradients).collect();
         let mean = combine(at_theta, &terms);
-        let mean_square = dot(at_theta, &mean, &mean);
+        let mean_square = squared_norm(at_theta, &mean);
         let gram: Vec<Vec<Option<Tensor<1>>>> = if self.config.report {
             gram(at_theta, &gradients)
         } else {
-            let square = |gradient| vec![dot(at_theta, gradient, gradient)];
+            let square = |gradient| vec![squared_norm(at_theta, gradient)];
             gradients.iter().map(square).collect()
         };
         // The last entry of a row is the gradient's inner product with itself.
@@ -196,30 +196,30 @@ impl RobustGradient {
         model: &M,
         clean: &Clean,
         plan: &Plan,
-    ) -> Result<(GradientsParams, Vec<PointReadings>)>
+    ) -> Result<(WeightedSum, Vec<PointReadings>)>
     where
         M: Module,
         L: DomainLoss<M>,
         F: FnMut(&M, &B) -> L,
     {
-        let mut perturbed = GradientsParams::new();
+        let mut perturbed = WeightedSum::new();
         let mut readings = Vec::with_capacity(plan.points.len());
         for point in &plan.points {
             let at_point = displaced(model, &self.displacement(clean, point));
-            let mut sum = GradientsParams::new();
+            let mut at_this = WeightedSum::new();
             let mut seen = Vec::with_capacity(point.terms.len());
             for &(domain, coefficient) in &point.terms {
                 let (loss, gradient) = passes.run(&at_point, domain)?;
                 seen.push(PassReadings {
                     domain,
                     loss: passes.readback.push(loss),
-                    square: passes.readback.push(dot(model, &gradient, &gradient)),
+                    gradient: passes.readback.push(finite_probe(model, &gradient)),
                 });
-                accumulate(model, &mut sum, coefficient, gradient);
+                at_this.add(model, coefficient, gradient);
             }
             let alignment = self.config.report.then(|| {
-                let square = dot(model, &sum, &sum);
-                let with_mean = dot(model, &sum, &clean.mean);
+                let square = squared_norm(model, &at_this.sum);
+                let with_mean = dot(model, &at_this.sum, &clean.mean);
                 (
                     passes.readback.push(square),
                     passes.readback.push(with_mean),
@@ -227,9 +227,10 @@ impl RobustGradient {
             });
             readings.push(PointReadings {
                 passes: seen,
+                unit: at_this.unit,
                 alignment,
             });
-            accumulate(model, &mut perturbed, 1.0, sum);
+            perturbed.add(model, at_this.unit, at_this.sum);
         }
         Ok((perturbed, readings))
     }
@@ -270,13 +271,13 @@ impl RobustGradient {
         &self,
         model: &M,
         mean: GradientsParams,
-        perturbed: GradientsParams,
+        perturbed: WeightedSum,
     ) -> GradientsParams {
         let (w0, w1) = (self.config.clean_weight, self.config.perturbed_weight);
-        if perturbed.is_empty() {
+        if perturbed.sum.is_empty() {
             return combine(model, &[(w0 + w1, &mean)]);
         }
-        let terms = [(w0, &mean), (w1, &perturbed)];
+        let terms = [(w0, &mean), (w1 * perturbed.unit, &perturbed.sum)];
         let counting: Vec<_> = terms.into_iter().filter(|(w, _)| *w != 0.0).collect();
         combine(model, &counting)
     }

@@ -27,8 +27,9 @@ pub(crate) struct CleanReadings {
 /// The numbers of the passes at one point.
 pub(crate) struct PointReadings {
     pub passes: Vec<PassReadings>,
-    /// The inner products of the weighted sum of the point's gradients with itself and with the
-    /// mean gradient.
+    /// What the sum of the point's gradients is to be multiplied by.
+    pub unit: f64,
+    /// The inner products of that sum with itself and with the mean gradient.
     pub alignment: Option<(Reading, Reading)>,
 }
 
@@ -36,7 +37,8 @@ pub(crate) struct PointReadings {
 pub(crate) struct PassReadings {
     pub domain: usize,
     pub loss: Reading,
-    pub square: Reading,
+    /// Finite where the gradient is.
+    pub gradient: Reading,
 }
 
 impl StepReadings<'_> {
@@ -129,7 +131,7 @@ impl StepReadings<'_> {
                     },
                     losses,
                     gradient_norm: alignment
-                        .map(|((square, _), _)| read.get(square).sqrt() / total),
+                        .map(|((square, _), _)| readings.unit * read.get(square).sqrt() / total),
                     alignment: alignment.map(|((square, with_mean), mean_norm)| {
                         cosine(read.get(with_mean), read.get(square).sqrt(), mean_norm)
                     }),
@@ -161,12 +163,12 @@ impl StepReadings<'_> {
                         PointAscent::Domain(domain) => Some(name(domain)),
                         _ => None,
                     };
-                    let (loss, square) = (read.get(pass.loss), read.get(pass.square));
+                    let (loss, gradient) = (read.get(pass.loss), read.get(pass.gradient));
                     (
                         Some(name(pass.domain)),
                         Pass::Perturbed { ascent },
                         loss,
-                        square,
+                        gradient,
                     )
                 })
             });
