@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs, missing_debug_implementations)]
 
+#[cfg(feature = "detector")]
+pub mod detector;
 pub mod domain;
 mod error;
 
