@@ -54,15 +54,13 @@ impl Painter<'_> {
         let mut light = self.backdrop(place);
         let hair = &self.anatomy.person.hair;
         let [x, y] = at;
-        let wave = 0.05 * self.skin.octaves(3.0 + 2.0 * y, 9.0 * x.signum(), 2, 0.5);
         if hair.style == HairStyle::Long {
-            let spread = 0.03 + 0.10 * y.clamp(-0.2, 1.0);
-            let side = x.abs() - (self.anatomy.person.half_width + hair.volume + spread + wave);
-            let end = self.cover((y - hair.length - 2.0 * wave).max(side).max(-0.15 - y));
-            light = mix(light, scale(self.hair(at), 0.75), end);
+            let end = self.cover(self.mane(at).max(-0.2 - y));
+            light = mix(light, scale(self.hair(at), 0.7), end);
         }
         light = mix(light, self.clothes(at), self.cover(self.shoulder(at)));
-        let neck = x.abs() - 0.60 * self.anatomy.person.half_width - 0.10 * (y - 1.1).max(0.0);
+        let neck =
+            x.abs() - 0.62 * self.anatomy.person.half_width - 0.6 * (y - 1.0).max(0.0).powi(2);
         let collar = y - self.anatomy.shot.collar + 0.35 * x * x;
         light = mix(
             light,
@@ -70,6 +68,23 @@ impl Painter<'_> {
             self.cover(neck.max(collar).max(0.3 - y)),
         );
         mix(light, self.ear(at), self.cover(self.ear_distance(at)))
+    }
+
+    /// How far outside long hair a place is: as wide as the crown above, wider below.
+    fn mane(&self, [x, y]: [f32; 2]) -> f32 {
+        let hair = &self.anatomy.person.hair;
+        let wave = 0.07
+            * self
+                .skin
+                .octaves(2.0 + 2.5 * y, 9.0 + 3.0 * x.signum(), 2, 0.5);
+        let widest = self.anatomy.person.half_width + hair.volume;
+        let crown = (1.0 - (y.min(0.0) / (1.0 + hair.volume)).powi(2))
+            .max(0.0)
+            .sqrt();
+        let side =
+            x.abs() - widest * crown * (1.0 + 0.12 * y.max(0.0)) - wave * (y + 0.4).clamp(0.0, 1.0);
+        let tips = y - hair.length + 0.5 * x * x - 0.12 * self.skin.octaves(9.0 * x, 3.0, 2, 0.7);
+        side.max(tips)
     }
 
     fn backdrop(&self, [x, y]: [f32; 2]) -> Colour {
@@ -83,7 +98,7 @@ impl Painter<'_> {
     }
 
     fn shoulder(&self, [x, y]: [f32; 2]) -> f32 {
-        let slope = 1.22 + 0.32 * x.abs() + 0.5 * (x.abs() - 1.15).max(0.0).powi(2);
+        let slope = 1.14 + 0.30 * x.abs() + 0.5 * (x.abs() - 1.15).max(0.0).powi(2);
         slope - y
     }
 
@@ -314,9 +329,9 @@ impl Painter<'_> {
         let [upper, lower] = self.anatomy.lids(t.clamp(-1.0, 1.0));
         let ends = (t.abs() - 1.0) * eyes.half_width;
         let open = self.cover((upper - y).max(y - lower).max(ends));
-        let radius = 0.40 * eyes.half_width;
+        let radius = 0.43 * eyes.half_width;
         let iris = [x - shot.gaze[0] * radius, y + 0.006 - shot.gaze[1] * radius];
-        let mut light = mix(skin, self.eyeball(iris, radius, y - upper), open);
+        let mut light = mix(skin, self.eyeball(iris, radius, y - upper, t), open);
         // Lashes along the upper lid, and the fold above it.
         let lash = (1.0 - (y - upper).abs() / 0.017).clamp(0.0, 1.0)
             * (1.0 - ends.max(0.0) / 0.02).max(0.0);
@@ -327,14 +342,14 @@ impl Painter<'_> {
         scale(light, 1.0 - (0.15 + 0.5 * eyes.crease) * fold)
     }
 
-    fn eyeball(&self, [x, y]: [f32; 2], radius: f32, under_lid: f32) -> Colour {
+    fn eyeball(&self, [x, y]: [f32; 2], radius: f32, under_lid: f32, t: f32) -> Colour {
         let shot = self.anatomy.shot;
         let r = (x * x + y * y).sqrt();
         let angle = y.atan2(x);
         let streak = 1.0 + 0.5 * self.skin.at(4.0 * angle + 20.0, 14.0 * r / radius);
         let rim = 1.0 - 0.65 * ((r / radius - 0.75) / 0.25).clamp(0.0, 1.0);
         let mut colour = mix(
-            [0.66, 0.60, 0.56],
+            scale([0.50, 0.45, 0.42], 1.0 - 0.45 * t * t),
             scale(self.anatomy.person.eyes.iris, 1.6 * streak * rim),
             self.cover(r - radius),
         );
@@ -384,7 +399,7 @@ impl Painter<'_> {
         let ragged = 0.5 + 0.5 * self.skin.octaves(6.0 * x + 30.0, 6.0 * y, 3, 0.7);
         let volume = hair.volume * (0.8 + 0.4 * ragged) + 0.01;
         let down = match hair.style {
-            HairStyle::Long => hair.length.min(1.2),
+            HairStyle::Long => 0.1,
             HairStyle::Full => 0.25,
             _ => -0.05,
         };
@@ -399,9 +414,7 @@ impl Painter<'_> {
         }
         // Strands at the sides of the face.
         let edge = person.half_width * (0.86 + 0.10 * hair.curl) + 0.04 * (ragged - 0.5);
-        let reach = hair.volume + 0.06 + 0.12 * y.max(0.0);
-        let strand = (edge - x.abs()).max(x.abs() - person.half_width - reach);
-        crown.max(self.cover(strand.max(y - down).max(-0.35 - y)))
+        crown.max(self.cover((edge - x.abs()).max(self.mane([x, y])).max(-0.35 - y)))
     }
 
     fn hair(&self, [x, y]: [f32; 2]) -> Colour {

@@ -115,7 +115,7 @@ pub(super) struct Person {
 impl Person {
     pub(super) fn new(rng: &mut ChaCha8Rng) -> Self {
         let soft = rng.random_bool(0.5); // A rounder jaw, fuller lips, thinner brows, no beard.
-        let melanin = rng.random::<f32>();
+        let melanin = rng.random::<f32>().powf(1.4);
         let age = rng.random::<f32>();
         let skin = skin(rng, melanin);
         let half_width = between(rng, 0.68, 0.80);
@@ -125,7 +125,7 @@ impl Person {
             taper: between(rng, 0.16, 0.34) + if soft { 0.04 } else { 0.0 },
             square: between(rng, 0.0, 0.10) + if soft { 0.0 } else { 0.05 },
             skin,
-            gloss: between(rng, 0.03, 0.16),
+            gloss: between(rng, 0.02, 0.08),
             rough: between(rng, 0.05, 0.14),
             blush: between(rng, 0.0, 0.28),
             freckles: if rng.random_bool(0.25) {
@@ -141,12 +141,12 @@ impl Person {
                 gap: between(rng, 0.15, 0.21),
                 thickness: between(rng, 0.028, 0.05) * if soft { 0.75 } else { 1.1 },
                 arch: between(rng, 0.02, 0.07),
-                strength: between(rng, 0.55, 0.95),
+                strength: between(rng, 0.65, 1.0),
             },
             nose: Nose {
                 tip: between(rng, 0.34, 0.44),
                 half_width: between(rng, 0.105, 0.17),
-                bridge: between(rng, 0.04, 0.065),
+                bridge: between(rng, 0.06, 0.085),
                 height: between(rng, 0.10, 0.17),
             },
             mouth: mouth(rng, soft, skin),
@@ -183,7 +183,7 @@ fn hair(rng: &mut ChaCha8Rng, soft: bool, melanin: f32, age: f32) -> Hair {
     ];
     let shades = if melanin > 0.55 { 2 } else { 6 };
     let mut colour = natural[rng.random_range(0..shades)];
-    if age > 0.7 {
+    if age > 0.8 {
         colour = mix(colour, [0.42, 0.41, 0.40], between(rng, 0.2, 0.9));
     }
     let style = match (soft, rng.random_range(0..6u32)) {
@@ -234,7 +234,7 @@ fn eyes(rng: &mut ChaCha8Rng, half_width: f32, melanin: f32) -> Eyes {
         apart: half_width * between(rng, 0.48, 0.56),
         height: between(rng, 0.0, 0.05),
         half_width: half_width * between(rng, 0.19, 0.225),
-        open: between(rng, 0.042, 0.066),
+        open: between(rng, 0.050, 0.074),
         tilt: between(rng, -0.10, 0.12),
         iris: irises[rng.random_range(0..shades)],
         crease: between(rng, 0.0, 0.5),

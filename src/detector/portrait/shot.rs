@@ -41,7 +41,7 @@ impl Shot {
         let tint = between(rng, -0.08, 0.08);
         Self {
             centre: [between(rng, 0.47, 0.53), between(rng, 0.46, 0.52)],
-            radius: between(rng, 0.335, 0.385),
+            radius: between(rng, 0.35, 0.40),
             yaw: between(rng, -0.24, 0.24),
             pitch: between(rng, -0.10, 0.10),
             roll: between(rng, -0.11, 0.11),
@@ -68,8 +68,8 @@ impl Shot {
             collar: between(rng, 1.25, 1.55),
             exposure: between(rng, 0.80, 1.12),
             defocus: between(rng, 0.0, 0.5),
-            shot_noise: between(rng, 0.0006, 0.0022),
-            read_noise: between(rng, 0.003, 0.009),
+            shot_noise: between(rng, 0.0004, 0.0014),
+            read_noise: between(rng, 0.002, 0.006),
         }
     }
 }
