@@ -7,10 +7,10 @@ use super::{
     Canvas, between, composed, either_sign, match_colour, match_detail,
     warp::{shrunk_outline, soft_mask},
 };
-use crate::detector::raster::{Plane, sample};
+use crate::detector::raster::{Plane, blur, sample};
 
 /// The sides of the generator's input and output; in between it is a quarter of it.
-const SIDE: u32 = 64;
+const SIDE: u32 = 48;
 
 pub(super) fn forge(target: &Canvas, strength: f32, rng: &mut ChaCha8Rng) -> (Rgb32FImage, Plane) {
     let unit = target.unit;
@@ -23,8 +23,43 @@ pub(super) fn forge(target: &Canvas, strength: f32, rng: &mut ChaCha8Rng) -> (Rg
     let mask = soft_mask(&target.picture, &outline, unit * between(rng, 1.0, 2.0));
     let tint = [(); 3].map(|()| either_sign(rng, 0.0, 0.02) * strength);
     match_detail(&mut part, &target.picture, &mask, unit);
+    add_grain(&mut part, &target.picture, &mask, unit, rng);
     match_colour(&mut part, &target.picture, &mask, tint);
     composed(target, &part, mask)
+}
+
+/// Coloured grain, as much as the target has more of the finest detail than the output: generators
+/// leave none, and forgers lay it over.
+fn add_grain(
+    part: &mut Rgb32FImage,
+    reference: &Rgb32FImage,
+    mask: &Plane,
+    unit: f32,
+    rng: &mut ChaCha8Rng,
+) {
+    let mut grain = Rgb32FImage::new(part.width(), part.height());
+    grain
+        .iter_mut()
+        .for_each(|value| *value = rng.random::<f32>() - 0.5);
+    let grain = blur(&grain, 0.35 * unit);
+    let [have, want, unscaled] =
+        [&*part, reference, &grain].map(|picture| finest_detail(picture, mask, unit));
+    let amount = ((want - have).max(0.0) / unscaled.max(1e-9)).sqrt();
+    for (value, grain) in part.iter_mut().zip(grain.iter()) {
+        *value += amount * grain;
+    }
+}
+
+/// The mean square of what a slight blur takes away.
+fn finest_detail(picture: &Rgb32FImage, mask: &Plane, unit: f32) -> f32 {
+    let smooth = blur(picture, 0.5 * unit);
+    let (mut sum, mut weight) = (0.0, 1e-6);
+    for ((pixel, smooth), mask) in picture.pixels().zip(smooth.pixels()).zip(mask.pixels()) {
+        let squares = pixel.0.iter().zip(smooth.0).map(|(p, s)| (p - s).powi(2));
+        sum += mask[0] * squares.sum::<f32>();
+        weight += mask[0];
+    }
+    sum / weight
 }
 
 /// The square round the face that the generator sees.
@@ -77,35 +112,49 @@ impl Frame {
     }
 }
 
-/// Encoded to half the resolution and less, decoded by up-sampling in two stages.
+/// Encoded to half the resolution and a quarter, decoded by up-sampling in two stages.
 fn generated(face: &Rgb32FImage, strength: f32, rng: &mut ChaCha8Rng) -> Rgb32FImage {
+    let halved = |picture: &Rgb32FImage| {
+        let side = picture.width() / 2;
+        imageops::resize(picture, side, side, imageops::FilterType::Triangle)
+    };
+    let small = halved(face);
+    let bottleneck = halved(&small);
+    // Skip connections bring back part of what the bottleneck lost.
     let lost = between(rng, 0.8, 1.2) * (0.9 + 0.9 * strength);
-    let small = imageops::resize(face, SIDE / 2, SIDE / 2, imageops::FilterType::Triangle);
-    let bottleneck = imageops::resize(&small, SIDE / 4, SIDE / 4, imageops::FilterType::Triangle);
-    let depth = 0.03 + 0.07 * strength;
-    let coarse = transposed(&bottleneck, 1.5 * depth, rng);
-    // A skip connection brings back part of what the bottleneck lost.
-    let kept = (0.75 / lost).clamp(0.2, 0.8);
-    let middle = mixed(&coarse, &small, kept);
-    let fine = transposed(&middle, depth, rng);
-    mixed(&fine, face, (0.45 / lost).clamp(0.1, 0.5))
+    let depth = 0.012 + 0.035 * strength;
+    let middle = mixed(&doubled(&bottleneck), &small, (0.95 / lost).min(0.8));
+    let fine = mixed(
+        &doubled(&uneven(middle, depth, rng)),
+        face,
+        (0.6 / lost).min(0.6),
+    );
+    uneven(fine, depth, rng)
 }
 
-/// Twice the resolution by a transposed convolution of stride 2 with a kernel of 3: pixels of odd
-/// and even rows and columns are sums of different numbers of taps, and what training leaves of
-/// that difference is a checkerboard.
-fn transposed(picture: &Rgb32FImage, depth: f32, rng: &mut ChaCha8Rng) -> Rgb32FImage {
-    let (width, height) = picture.dimensions();
-    let sign = if rng.random_bool(0.5) { 1.0 } else { -1.0 };
-    let uneven: [[f32; 3]; 4] = std::array::from_fn(|i| {
-        let parity = [1.0, -0.35, -0.35, -0.3][i];
-        std::array::from_fn(|_| sign * parity * depth * between(rng, 0.7, 1.3))
-    });
-    Rgb32FImage::from_fn(2 * width, 2 * height, |x, y| {
-        let pixel = sample(picture, 0.5 * x as f32 - 0.25, 0.5 * y as f32 - 0.25);
-        let gain = &uneven[(x % 2 + 2 * (y % 2)) as usize];
-        Rgb(std::array::from_fn(|i| pixel[i] * (1.0 + gain[i])))
+fn doubled(picture: &Rgb32FImage) -> Rgb32FImage {
+    Rgb32FImage::from_fn(2 * picture.width(), 2 * picture.height(), |x, y| {
+        sample(picture, 0.5 * x as f32 - 0.25, 0.5 * y as f32 - 0.25)
     })
+}
+
+/// The mark of a transposed convolution of stride 2 with a kernel of 3: pixels of odd and even
+/// rows and columns are sums of different numbers of taps, and what training leaves of that
+/// difference is a checkerboard.
+fn uneven(mut picture: Rgb32FImage, depth: f32, rng: &mut ChaCha8Rng) -> Rgb32FImage {
+    let sign = if rng.random_bool(0.5) { 1.0 } else { -1.0 };
+    let gains: [[f32; 3]; 4] = [1.0, -0.35, -0.35, -0.3]
+        .map(|parity| [(); 3].map(|()| 1.0 + sign * parity * depth * between(rng, 0.7, 1.3)));
+    for (x, y, pixel) in picture.enumerate_pixels_mut() {
+        for (value, gain) in pixel
+            .0
+            .iter_mut()
+            .zip(gains[(x % 2 + 2 * (y % 2)) as usize])
+        {
+            *value *= gain;
+        }
+    }
+    picture
 }
 
 fn mixed(a: &Rgb32FImage, b: &Rgb32FImage, share: f32) -> Rgb32FImage {

@@ -5,7 +5,7 @@ use rand::rngs::ChaCha8Rng;
 
 use super::{
     Canvas, between, composed, either_sign, match_colour, match_detail,
-    warp::{piecewise_affine, soft_mask},
+    warp::{piecewise_affine, shrunk_outline, soft_mask},
 };
 use crate::detector::{
     landmark::{Landmarks, Part},
@@ -26,13 +26,12 @@ pub(super) fn forge(
     let (from, to) = (pick(donor.landmarks.points()), pick(&spoken));
     let warped = piecewise_affine(&donor.picture, &target.picture, &from, &to);
 
-    let region = lower_face(target.landmarks);
-    let mask = soft_mask(&target.picture, &region, unit * (1.6 - 1.1 * strength));
+    let mask = region_mask(target, unit * (1.6 - 1.3 * strength));
     let mut part = synthesised(
         &warped,
         unit * (0.8 + 1.4 * strength) * between(rng, 0.9, 1.1),
     );
-    let tint = [(); 3].map(|()| either_sign(rng, 0.01, 0.05) * strength);
+    let tint = [(); 3].map(|()| either_sign(rng, 0.02, 0.06) * strength);
     match_detail(&mut part, &target.picture, &mask, 1.2 * unit);
     match_colour(&mut part, &target.picture, &mask, tint);
     composed(target, &part, mask)
@@ -54,18 +53,36 @@ fn opened(landmarks: &Landmarks, length: f32) -> Vec<[f32; 2]> {
     points
 }
 
-/// An ellipse from below the nose to the chin, upright as the mouth is.
+/// The box of the lower face, as far as it is face.
+fn region_mask(target: &Canvas, sigma: f32) -> Plane {
+    let face = shrunk_outline(target.landmarks, 0.94);
+    let mut mask = soft_mask(&target.picture, &lower_face(target.landmarks), sigma);
+    let face = soft_mask(&target.picture, &face, sigma);
+    for (mask, face) in mask.pixels_mut().zip(face.pixels()) {
+        mask[0] *= face[0];
+    }
+    mask
+}
+
+/// A box with round corners from below the nose to the chin, upright as the mouth is: networks of
+/// lip synchronisation paint boxes.
 fn lower_face(landmarks: &Landmarks) -> Vec<[f32; 2]> {
     let [mouth, chin] = [Part::MouthOuter, Part::Chin].map(|part| landmarks.centre(part));
     let eyes = [Part::LeftEye, Part::RightEye].map(|part| landmarks.centre(part));
     let apart = [eyes[1][0] - eyes[0][0], eyes[1][1] - eyes[0][1]];
     let down = [chin[0] - mouth[0], chin[1] - mouth[1]];
-    (0..32)
+    let squared = |v: f32| v.signum() * v.abs().sqrt();
+    (0..48)
         .map(|i| {
-            let (sin, cos) = (i as f32 / 32.0 * std::f32::consts::TAU).sin_cos();
+            let (sin, cos) = (i as f32 / 48.0 * std::f32::consts::TAU).sin_cos();
+            let (across, along) = (0.72 * squared(cos), squared(sin));
             // Less far up to the nose than down to the chin.
-            let sin = if sin < 0.0 { 0.62 * sin } else { 0.9 * sin };
-            std::array::from_fn(|k| mouth[k] + 0.62 * cos * apart[k] + sin * down[k])
+            let along = if along < 0.0 {
+                0.75 * along
+            } else {
+                0.88 * along
+            };
+            std::array::from_fn(|k| mouth[k] + across * apart[k] + along * down[k])
         })
         .collect()
 }

@@ -234,7 +234,7 @@ fn eyes(rng: &mut ChaCha8Rng, half_width: f32, melanin: f32) -> Eyes {
         apart: half_width * between(rng, 0.48, 0.56),
         height: between(rng, 0.0, 0.05),
         half_width: half_width * between(rng, 0.19, 0.225),
-        open: between(rng, 0.050, 0.074),
+        open: between(rng, 0.056, 0.080),
         tilt: between(rng, -0.10, 0.12),
         iris: irises[rng.random_range(0..shades)],
         crease: between(rng, 0.0, 0.5),
