@@ -1,3 +1,36 @@
-//! Deepfake detection: what the bundled example is made of.
+//! Deepfake detection: faces, forgeries of them, and the data sets made of both.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`landmark`] | points on a face and which of them are the eyes, the mouth, the outline |
+//! | [`portrait`] | faces the crate draws itself: nobody's, and as many as wanted |
+//! | [`faces`] | faces on disk: pictures and their landmarks |
+//! | [`forgery`] | the ways in which a face is forged |
+//! | [`encode`] | the one way by which real and forged faces become a network's input |
+//! | [`backbone`] | nets from a picture to logits |
+//! | [`dataset`] | samples of one forgery and of the real faces behind them, split by person |
+//!
+//! ```
+//! use roga::detector::{
+//!     dataset::{DomainConfig, Side, Split},
+//!     forgery::Forgery,
+//!     portrait::{PortraitConfig, Portraits},
+//! };
+//!
+//! let portraits = Portraits::new(PortraitConfig::new(), 7, 10, 1)?;
+//! let split = Split::by_person(&portraits, [0.4, 0.2, 0.4], 7)?;
+//! let domain = DomainConfig::new(Forgery::FaceSwap);
+//! let samples = domain.build(&portraits, split.side(Side::Train))?;
+//! assert_eq!(samples.len(), 8); // Four people: a real picture and its forgery of each.
+//! # Ok::<(), roga::Error>(())
+//! ```
 
 pub mod backbone;
+pub mod dataset;
+pub mod encode;
+pub mod faces;
+pub mod forgery;
+pub mod landmark;
+pub mod portrait;
+mod raster;
+mod seed;

@@ -1,0 +1,469 @@
+//! Samples of one forgery and of the real faces behind them, split by person.
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use image::{RgbImage, buffer::ConvertBuffer, imageops};
+use rand::{RngExt, rngs::ChaCha8Rng, seq::SliceRandom};
+
+use super::{
+    encode::{EncodeConfig, Encoded},
+    faces::Face,
+    forgery::{Forged, Forgery, check_strength},
+    seed::{Purpose, generator},
+};
+use crate::{Error, Result};
+
+/// A list of faces, each of them somebody's, that are made or read when they are asked for.
+pub trait FaceSource: Sync {
+    /// The number of faces.
+    fn len(&self) -> usize;
+
+    /// Whether there is no face.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whose face it is.
+    ///
+    /// # Panics
+    ///
+    /// Where `index` is not below [`len`](Self::len).
+    fn person(&self, index: usize) -> &str;
+
+    /// A face: the same index, the same face.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::File`] for a face on disk that cannot be used.
+    ///
+    /// # Panics
+    ///
+    /// Where `index` is not below [`len`](Self::len).
+    fn face(&self, index: usize) -> Result<Face>;
+}
+
+/// A side of a [`Split`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// For training.
+    Train,
+    /// For choosing among models and settings.
+    Validation,
+    /// For the one measurement at the end.
+    Test,
+}
+
+/// Faces on three sides, and nobody on two of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Split {
+    sides: [Vec<usize>; 3],
+}
+
+impl Split {
+    /// Splits a source's people at random into train, validation and test by their shares.
+    ///
+    /// The same people and the same `seed` give the same split, whatever pictures there are of
+    /// them.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Setting`] where the shares are not numbers from 0 to 1 that sum to 1.
+    pub fn by_person(source: &dyn FaceSource, shares: [f64; 3], seed: u64) -> Result<Self> {
+        let sum: f64 = shares.iter().sum();
+        if !shares.iter().all(|s| (0.0..=1.0).contains(s)) || (sum - 1.0).abs() > 1e-6 {
+            return Err(Error::Setting {
+                field: "shares",
+                rule: "be from 0 to 1 and sum to 1",
+                value: format!("{shares:?}"),
+            });
+        }
+        let people: BTreeSet<&str> = (0..source.len()).map(|i| source.person(i)).collect();
+        let mut people: Vec<&str> = people.into_iter().collect();
+        people.shuffle(&mut generator(Purpose::Split, [seed, 0, 0, 0]));
+        let ends = [shares[0], shares[0] + shares[1], 1.0]
+            .map(|share| (share * people.len() as f64).round() as usize);
+        let mut sides = [const { Vec::new() }; 3];
+        let mut start = 0;
+        for (side, end) in sides.iter_mut().zip(ends) {
+            let members: BTreeSet<&str> = people[start..end].iter().copied().collect();
+            side.extend((0..source.len()).filter(|&i| members.contains(source.person(i))));
+            start = end;
+        }
+        Ok(Self { sides })
+    }
+
+    /// The indices of a side's faces in their source, in order.
+    pub fn side(&self, side: Side) -> &[usize] {
+        &self.sides[side as usize]
+    }
+}
+
+/// A network's input with what is known about it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample {
+    /// The picture, as many pixels a side as [`EncodeConfig::size`] says.
+    pub picture: RgbImage,
+    /// 0 real, 1 forged.
+    pub label: u8,
+    /// Whose face was photographed: of a forgery, the target's.
+    pub person: Arc<str>,
+    /// The domain's forgery; also where the sample is real.
+    pub forgery: Forgery,
+    /// The index of the face in its source: of a forgery, the target's.
+    pub source: usize,
+    /// The quality of its JPEG.
+    pub quality: u8,
+    /// The size of its JPEG in bytes.
+    pub bytes: usize,
+}
+
+/// One forgery, the real faces behind it, and the encode chain of both: a domain.
+#[derive(burn::config::Config, Debug, PartialEq)]
+pub struct DomainConfig {
+    /// The forgery.
+    pub forgery: Forgery,
+    /// How plain its marks are, from 0 to 1; see [`Forgery::apply`].
+    #[config(default = 0.7)]
+    pub strength: f32,
+    /// How pictures become samples.
+    #[config(default = "EncodeConfig::new()")]
+    pub encode: EncodeConfig,
+    /// Samples of each class made from each face, at least 1: they differ in donor, forgery,
+    /// crop and quality.
+    #[config(default = 1)]
+    pub copies: usize,
+    /// The seed of donors, forgeries, crops and qualities.
+    #[config(default = 0)]
+    pub seed: u64,
+    /// Threads to work on; 0 for as many as the machine has. The samples do not depend on it.
+    #[config(default = 0)]
+    pub threads: usize,
+}
+
+impl DomainConfig {
+    /// Checks the settings.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Setting`] for the first that is out of its range.
+    pub fn check(&self) -> Result<()> {
+        check_strength(self.strength)?;
+        self.encode.check()?;
+        if self.copies == 0 {
+            return Err(Error::Setting {
+                field: "copies",
+                rule: "be at least 1",
+                value: "0".into(),
+            });
+        }
+        Ok(())
+    }
+
+    /// The samples of some faces of a source: for each face and copy, a real one and a forged one.
+    ///
+    /// Donors are other people among the same faces, so that nobody of another side of a
+    /// [`Split`] takes part.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Setting`] for a setting out of its range, an index beyond the source, or a
+    /// forgery that needs donors where there is nobody else; what [`FaceSource::face`] and
+    /// [`Forgery::apply`] return.
+    pub fn build(&self, source: &dyn FaceSource, faces: &[usize]) -> Result<Vec<Sample>> {
+        self.check_faces(source, faces)?;
+        let jobs: Vec<(usize, usize)> = faces
+            .iter()
+            .flat_map(|&face| (0..self.copies).map(move |copy| (face, copy)))
+            .collect();
+        let pairs = in_parallel(self.threads, jobs.len(), |job| {
+            let (face, copy) = jobs[job];
+            self.pair(source, faces, face, copy)
+        })?;
+        Ok(pairs.into_iter().flatten().collect())
+    }
+
+    /// A picture to look at: for each face a row of the real crop, the forged one and the mask.
+    ///
+    /// # Errors
+    ///
+    /// As [`DomainConfig::build`].
+    pub fn contact_sheet(&self, source: &dyn FaceSource, faces: &[usize]) -> Result<RgbImage> {
+        self.check_faces(source, faces)?;
+        let rows = in_parallel(self.threads, faces.len(), |row| {
+            let (target, forged) = self.forge(source, faces, faces[row], 0)?;
+            let crop = self.encode.crop(
+                target.landmarks(),
+                &mut self.rng(Purpose::EncodeReal, faces[row], 0),
+            );
+            let cut = |picture: &RgbImage| self.encode.cut(picture, crop);
+            Ok([
+                cut(target.picture())?,
+                cut(&forged.picture)?,
+                cut(&forged.mask.convert())?,
+            ])
+        })?;
+        let size = self.encode.size;
+        let mut sheet = RgbImage::new(3 * size, size * rows.len() as u32);
+        for (row, pictures) in rows.iter().enumerate() {
+            for (column, picture) in pictures.iter().enumerate() {
+                let (x, y) = (
+                    column as i64 * i64::from(size),
+                    row as i64 * i64::from(size),
+                );
+                imageops::replace(&mut sheet, picture, x, y);
+            }
+        }
+        Ok(sheet)
+    }
+
+    fn check_faces(&self, source: &dyn FaceSource, faces: &[usize]) -> Result<()> {
+        self.check()?;
+        if let Some(face) = faces.iter().find(|&&face| face >= source.len()) {
+            return Err(Error::Setting {
+                field: "faces",
+                rule: "be indices of the source's faces",
+                value: format!("{face} of {}", source.len()),
+            });
+        }
+        Ok(())
+    }
+
+    /// The real and the forged sample of one copy of a face.
+    fn pair(
+        &self,
+        source: &dyn FaceSource,
+        faces: &[usize],
+        index: usize,
+        copy: usize,
+    ) -> Result<[Sample; 2]> {
+        let (target, forged) = self.forge(source, faces, index, copy)?;
+        let person: Arc<str> = source.person(index).into();
+        let sample = |label, encoded: Encoded| Sample {
+            picture: encoded.picture,
+            label,
+            person: person.clone(),
+            forgery: self.forgery,
+            source: index,
+            quality: encoded.quality,
+            bytes: encoded.bytes,
+        };
+        let encode = |picture, purpose| {
+            self.encode.encode(
+                picture,
+                target.landmarks(),
+                &mut self.rng(purpose, index, copy),
+            )
+        };
+        Ok([
+            sample(0, encode(target.picture(), Purpose::EncodeReal)?),
+            sample(1, encode(&forged.picture, Purpose::EncodeForged)?),
+        ])
+    }
+
+    fn forge(
+        &self,
+        source: &dyn FaceSource,
+        faces: &[usize],
+        index: usize,
+        copy: usize,
+    ) -> Result<(Face, Forged)> {
+        let mut rng = self.rng(Purpose::Forge, index, copy);
+        let target = source.face(index)?;
+        let forged = if self.forgery.needs_donor() {
+            let donor = source.face(donor(source, faces, index, &mut rng)?)?;
+            self.forgery
+                .apply(&target, &donor, self.strength, &mut rng)?
+        } else {
+            self.forgery
+                .apply(&target, &target, self.strength, &mut rng)?
+        };
+        Ok((target, forged))
+    }
+
+    /// Encodings of real faces do not depend on the forgery: domains of the same faces and seed
+    /// share their reals.
+    fn rng(&self, purpose: Purpose, face: usize, copy: usize) -> ChaCha8Rng {
+        let forgery = match purpose {
+            Purpose::EncodeReal => 0,
+            _ => self.forgery as u64,
+        };
+        generator(purpose, [self.seed, face as u64, copy as u64, forgery])
+    }
+}
+
+/// A face of another person.
+fn donor(
+    source: &dyn FaceSource,
+    faces: &[usize],
+    target: usize,
+    rng: &mut ChaCha8Rng,
+) -> Result<usize> {
+    let person = source.person(target);
+    let others: Vec<usize> = faces
+        .iter()
+        .copied()
+        .filter(|&face| source.person(face) != person)
+        .collect();
+    if others.is_empty() {
+        return Err(Error::Setting {
+            field: "faces",
+            rule: "show two people at least, as the forgery needs a donor",
+            value: format!("only {person}"),
+        });
+    }
+    Ok(others[rng.random_range(0..others.len())])
+}
+
+/// The results of jobs `0..count` in order, or the error of the first job that failed.
+fn in_parallel<T: Send>(
+    threads: usize,
+    count: usize,
+    job: impl Fn(usize) -> Result<T> + Sync,
+) -> Result<Vec<T>> {
+    let available = || thread::available_parallelism().map_or(1, usize::from);
+    let threads = if threads == 0 { available() } else { threads }.min(count.max(1));
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut done = Vec::new();
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            if index >= count {
+                return done;
+            }
+            let result = job(index);
+            if result.is_err() {
+                // Jobs before this one are under way and will be done; no later one is begun.
+                next.fetch_max(count, Ordering::Relaxed);
+            }
+            done.push((index, result));
+        }
+    };
+    let mut results: Vec<(usize, Result<T>)> = thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let join = |worker: thread::ScopedJoinHandle<'_, _>| match worker.join() {
+            Ok(done) => done,
+            Err(panic) => std::panic::resume_unwind(panic),
+        };
+        workers.into_iter().flat_map(join).collect()
+    });
+    results.sort_unstable_by_key(|(index, _)| *index);
+    results.into_iter().map(|(_, result)| result).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detector::portrait::{PortraitConfig, Portraits};
+
+    fn portraits(people: usize, shots: usize) -> Portraits {
+        Portraits::new(PortraitConfig::new(), 11, people, shots).unwrap()
+    }
+
+    const SHARES: [f64; 3] = [0.5, 0.25, 0.25];
+
+    #[test]
+    fn nobody_is_on_two_sides() {
+        let source = portraits(20, 3);
+        let split = Split::by_person(&source, SHARES, 1).unwrap();
+        let people = |side| -> BTreeSet<&str> {
+            split.side(side).iter().map(|&i| source.person(i)).collect()
+        };
+        let [train, validation, test] = [Side::Train, Side::Validation, Side::Test].map(people);
+        assert_eq!([train.len(), validation.len(), test.len()], [10, 5, 5]);
+        assert!(train.is_disjoint(&validation) && train.is_disjoint(&test));
+        assert!(validation.is_disjoint(&test));
+        assert_eq!(split.side(Side::Train).len(), 30);
+        assert_ne!(split, Split::by_person(&source, SHARES, 2).unwrap());
+        for shares in [[0.5, 0.5, 0.5], [1.5, -0.5, 0.0], [f64::NAN, 0.5, 0.5]] {
+            assert!(Split::by_person(&source, shares, 1).is_err());
+        }
+    }
+
+    #[test]
+    fn samples_do_not_depend_on_the_number_of_threads() {
+        let source = portraits(4, 1);
+        let faces = [0, 1, 2, 3];
+        for forgery in Forgery::ALL {
+            let config = DomainConfig::new(forgery).with_copies(2);
+            let one = config
+                .clone()
+                .with_threads(1)
+                .build(&source, &faces)
+                .unwrap();
+            let three = config.with_threads(3).build(&source, &faces).unwrap();
+            assert_eq!(one, three);
+            assert_eq!(one.len(), 16);
+        }
+    }
+
+    #[test]
+    fn every_fake_has_its_real_and_copies_differ() {
+        let source = portraits(3, 1);
+        let config = DomainConfig::new(Forgery::Generator).with_copies(2);
+        let samples = config.build(&source, &[0, 2]).unwrap();
+        for pair in samples.chunks_exact(2) {
+            assert_eq!([pair[0].label, pair[1].label], [0, 1]);
+            assert_eq!(pair[0].source, pair[1].source);
+            assert_eq!(pair[0].person, pair[1].person);
+        }
+        assert_ne!(samples[0].picture, samples[2].picture);
+        assert_ne!(samples[1].picture, samples[3].picture);
+        let swapped = DomainConfig {
+            forgery: Forgery::Mouth,
+            ..config.clone()
+        };
+        let other = swapped.build(&source, &[0, 2]).unwrap();
+        assert_eq!(other[0].picture, samples[0].picture, "the reals are shared");
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused() {
+        let source = portraits(2, 2);
+        let config = DomainConfig::new(Forgery::FaceSwap);
+        assert!(config.build(&source, &[0, 1]).is_err(), "one person only");
+        assert!(config.build(&source, &[0, 4]).is_err(), "beyond the source");
+        assert!(
+            config
+                .clone()
+                .with_copies(0)
+                .build(&source, &[0, 2])
+                .is_err()
+        );
+        assert!(
+            config
+                .clone()
+                .with_strength(2.0)
+                .build(&source, &[0, 2])
+                .is_err()
+        );
+        assert_eq!(config.build(&source, &[]).unwrap(), []);
+    }
+
+    #[test]
+    fn the_first_error_comes_back() {
+        for threads in [1, 4] {
+            let result = in_parallel(threads, 50, |i| {
+                if i < 7 {
+                    return Ok(i);
+                }
+                Err(Error::Device(i.to_string()))
+            });
+            assert!(result.unwrap_err().to_string().ends_with(": 7"));
+        }
+    }
+
+    #[test]
+    fn the_contact_sheet_has_a_row_for_each_face() {
+        let source = portraits(2, 1);
+        let config = DomainConfig::new(Forgery::FaceSwap);
+        let sheet = config.contact_sheet(&source, &[0, 1]).unwrap();
+        assert_eq!(sheet.dimensions(), (192, 128));
+    }
+}

@@ -1,0 +1,101 @@
+//! A mouth synthesised anew over the lower face.
+
+use image::{Rgb32FImage, imageops};
+use rand::rngs::ChaCha8Rng;
+
+use super::{
+    Canvas, between, composed, either_sign, match_colour, match_detail,
+    warp::{piecewise_affine, shrunk_outline, soft_mask},
+};
+use crate::detector::{
+    landmark::{Landmarks, Part},
+    raster::Plane,
+};
+
+pub(super) fn forge(
+    target: &Canvas,
+    donor: &Canvas,
+    strength: f32,
+    rng: &mut ChaCha8Rng,
+) -> (Rgb32FImage, Plane) {
+    let unit = target.unit;
+    let jaw = between(rng, -0.5, 2.5) * unit;
+    let spoken = opened(target.landmarks, jaw);
+    let mesh = target.landmarks.scheme().mesh();
+    let pick = |points: &[[f32; 2]]| mesh.iter().map(|&i| points[i]).collect::<Vec<_>>();
+    let (from, to) = (pick(donor.landmarks.points()), pick(&spoken));
+    let warped = piecewise_affine(&donor.picture, &target.picture, &from, &to);
+
+    let mask = region_mask(target, unit * (1.6 - 1.3 * strength));
+    let mut part = synthesised(
+        &warped,
+        unit * (0.8 + 1.4 * strength) * between(rng, 0.9, 1.1),
+    );
+    let tint = [(); 3].map(|()| either_sign(rng, 0.02, 0.06) * strength);
+    match_detail(&mut part, &target.picture, &mask, 1.2 * unit);
+    match_colour(&mut part, &target.picture, &mask, tint);
+    composed(target, &part, mask)
+}
+
+/// The landmarks with the lower lip moved down by a length, and the chin by half of it.
+fn opened(landmarks: &Landmarks, length: f32) -> Vec<[f32; 2]> {
+    let mut points = landmarks.points().to_vec();
+    let scheme = landmarks.scheme();
+    let middle = landmarks.centre(Part::MouthInner);
+    for index in [scheme.part(Part::MouthOuter), scheme.part(Part::MouthInner)].concat() {
+        if points[index][1] > middle[1] {
+            points[index][1] += length;
+        }
+    }
+    for index in scheme.part(Part::Chin) {
+        points[index][1] += 0.5 * length;
+    }
+    points
+}
+
+/// The box of the lower face, as far as it is face.
+fn region_mask(target: &Canvas, sigma: f32) -> Plane {
+    let face = shrunk_outline(target.landmarks, 0.94);
+    let mut mask = soft_mask(&target.picture, &lower_face(target.landmarks), sigma);
+    let face = soft_mask(&target.picture, &face, sigma);
+    for (mask, face) in mask.pixels_mut().zip(face.pixels()) {
+        mask[0] *= face[0];
+    }
+    mask
+}
+
+/// A box with round corners from below the nose to the chin, upright as the mouth is: networks of
+/// lip synchronisation paint boxes.
+fn lower_face(landmarks: &Landmarks) -> Vec<[f32; 2]> {
+    let [mouth, chin] = [Part::MouthOuter, Part::Chin].map(|part| landmarks.centre(part));
+    let eyes = [Part::LeftEye, Part::RightEye].map(|part| landmarks.centre(part));
+    let apart = [eyes[1][0] - eyes[0][0], eyes[1][1] - eyes[0][1]];
+    let down = [chin[0] - mouth[0], chin[1] - mouth[1]];
+    let squared = |v: f32| v.signum() * v.abs().sqrt();
+    (0..48)
+        .map(|i| {
+            let (sin, cos) = (i as f32 / 48.0 * std::f32::consts::TAU).sin_cos();
+            let (across, along) = (0.72 * squared(cos), squared(sin));
+            // Less far up to the nose than down to the chin.
+            let along = if along < 0.0 {
+                0.75 * along
+            } else {
+                0.88 * along
+            };
+            std::array::from_fn(|k| mouth[k] + across * apart[k] + along * down[k])
+        })
+        .collect()
+}
+
+/// The picture as a network of a low resolution gives it back.
+fn synthesised(picture: &Rgb32FImage, factor: f32) -> Rgb32FImage {
+    let (width, height) = picture.dimensions();
+    let shrunk = |side: u32| ((side as f32 / factor.max(1.0)) as u32).max(8);
+    let small = imageops::resize(
+        picture,
+        shrunk(width),
+        shrunk(height),
+        imageops::FilterType::Triangle,
+    );
+    imageops::resize(&small, width, height, imageops::FilterType::CatmullRom)
+}
