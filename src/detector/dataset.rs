@@ -41,12 +41,21 @@ pub trait FaceSource: Sync {
     ///
     /// # Errors
     ///
-    /// [`Error::File`] for a face on disk that cannot be used.
-    ///
-    /// # Panics
-    ///
-    /// Where `index` is not below [`len`](Self::len).
+    /// [`Error::Setting`] where `index` is not below [`len`](Self::len); [`Error::File`] for a
+    /// face on disk that cannot be used.
     fn face(&self, index: usize) -> Result<Face>;
+}
+
+/// Refuses an index beyond a source.
+pub(crate) fn check_index(source: &dyn FaceSource, index: usize) -> Result<()> {
+    if index < source.len() {
+        return Ok(());
+    }
+    Err(Error::Setting {
+        field: "faces",
+        rule: "be indices of the source's faces",
+        value: format!("{index} of {}", source.len()),
+    })
 }
 
 /// A side of a [`Split`].
@@ -225,14 +234,7 @@ impl DomainConfig {
 
     fn check_faces(&self, source: &dyn FaceSource, faces: &[usize]) -> Result<()> {
         self.check()?;
-        if let Some(face) = faces.iter().find(|&&face| face >= source.len()) {
-            return Err(Error::Setting {
-                field: "faces",
-                rule: "be indices of the source's faces",
-                value: format!("{face} of {}", source.len()),
-            });
-        }
-        Ok(())
+        faces.iter().try_for_each(|&face| check_index(source, face))
     }
 
     /// The real and the forged sample of one copy of a face.
@@ -429,6 +431,7 @@ mod tests {
         let config = DomainConfig::new(Forgery::FaceSwap);
         assert!(config.build(&source, &[0, 1]).is_err(), "one person only");
         assert!(config.build(&source, &[0, 4]).is_err(), "beyond the source");
+        assert!(source.face(4).is_err());
         assert!(
             config
                 .clone()

@@ -14,7 +14,7 @@ use std::{
 use image::{ImageReader, Limits, RgbImage};
 
 use super::{
-    dataset::FaceSource,
+    dataset::{FaceSource, check_index},
     landmark::{Landmarks, Part},
 };
 use crate::{Error, Result};
@@ -37,8 +37,8 @@ impl Face {
     /// # Errors
     ///
     /// [`Error::Setting`] where the picture has a side of more than [`MAX_SIDE`], the face's box
-    /// is smaller than [`MIN_FACE`] or larger than [`MAX_SIDE`], or the eyes, the nose or the mouth lie outside
-    /// the picture.
+    /// is smaller than [`MIN_FACE`] or larger than [`MAX_SIDE`], or the eyes, the nose or the
+    /// mouth lie outside the picture.
     pub fn new(picture: RgbImage, landmarks: Landmarks) -> Result<Self> {
         let (width, height) = picture.dimensions();
         if width.max(height) > MAX_SIDE || width.min(height) == 0 {
@@ -159,6 +159,10 @@ impl Faces {
             }
             self.stay_inside(&folder)?;
             for name in names(&folder)?.iter().filter(|name| name.ends_with(".png")) {
+                let picture = folder.join(name);
+                if !picture.is_file() {
+                    continue;
+                }
                 let points = landmarks.join(&id).join(name).with_extension("npy");
                 if !delineated || !points.is_file() {
                     self.skipped.pictures += 1;
@@ -167,7 +171,7 @@ impl Faces {
                 self.files.push(FaceFile {
                     person: format!("{family}/{id}"),
                     set: set.into(),
-                    picture: folder.join(name),
+                    picture,
                     landmarks: points,
                 });
             }
@@ -207,6 +211,7 @@ impl FaceSource for Faces {
     }
 
     fn face(&self, index: usize) -> Result<Face> {
+        check_index(self, index)?;
         let file = &self.files[index];
         self.stay_inside(&file.picture)?;
         self.stay_inside(&file.landmarks)?;

@@ -495,6 +495,26 @@ mod tests {
         assert!(reason(&long).contains("header of"));
     }
 
+    proptest::proptest! {
+        #[test]
+        fn no_file_makes_the_reader_panic(
+            at in 0usize..100, with in proptest::collection::vec(0u8.., 1..20), cut in 0usize..900,
+        ) {
+            let mut bytes = npy(&header("<f4", "False", "(97, 2)"), &[0; 97 * 8]);
+            bytes.splice(at..(at + with.len()).min(bytes.len()), with);
+            bytes.truncate(cut);
+            let _ = parse_npy(&bytes);
+        }
+
+        #[test]
+        fn no_header_makes_the_reader_panic(
+            kind in "[<>|][fiubOSVc?m][0-9]{0,3}", order in "True|False|1|\\(\\)",
+            shape in "\\([0-9]{0,5},[0-9]{0,6},?[0-9]{0,2}\\)|[0-9]{1,9}|\\[\\]",
+        ) {
+            let _ = parse_npy(&npy(&header(&kind, &order, &shape), &[0; 97 * 8]));
+        }
+    }
+
     #[test]
     fn not_finite() {
         let mut data = vec![0; 97 * 8];

@@ -18,15 +18,15 @@ pub(super) fn forge(
     let unit = target.unit;
     let (from, to) = (mesh_points(donor.landmarks), mesh_points(target.landmarks));
     let mut part = piecewise_affine(&donor.picture, &target.picture, &from, &to);
-    part = blur(&part, unit * between(rng, 0.25, 0.45) * strength);
+    part = blur(&part, unit * between(rng, 0.35, 0.6) * strength);
 
     let outline = shrunk_outline(target.landmarks, between(rng, 0.88, 0.95));
-    let feather = unit * (2.0 - 1.6 * strength) * between(rng, 0.8, 1.2);
+    let feather = unit * (2.0 - 1.75 * strength) * between(rng, 0.8, 1.2);
     let mask = soft_mask(&target.picture, &outline, feather);
 
     // Colours matched over the whole face do not match along its edge; the tint stands for light
     // that the statistics of a face do not describe.
-    let tint = [(); 3].map(|()| either_sign(rng, 0.01, 0.05) * strength);
+    let tint = [(); 3].map(|()| either_sign(rng, 0.015, 0.055) * strength);
     match_detail(&mut part, &target.picture, &mask, unit);
     match_colour(&mut part, &target.picture, &mask, tint);
     composed(target, &part, mask)

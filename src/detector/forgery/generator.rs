@@ -50,12 +50,13 @@ fn add_grain(
     }
 }
 
-/// The mean square of what a slight blur takes away.
+/// The mean square of what a slight blur takes away, without what is too fine for a network's
+/// input to show.
 fn finest_detail(picture: &Rgb32FImage, mask: &Plane, unit: f32) -> f32 {
-    let smooth = blur(picture, 0.5 * unit);
+    let [fine, smooth] = [0.3, 0.7].map(|sigma| blur(picture, sigma * unit));
     let (mut sum, mut weight) = (0.0, 1e-6);
-    for ((pixel, smooth), mask) in picture.pixels().zip(smooth.pixels()).zip(mask.pixels()) {
-        let squares = pixel.0.iter().zip(smooth.0).map(|(p, s)| (p - s).powi(2));
+    for ((fine, smooth), mask) in fine.pixels().zip(smooth.pixels()).zip(mask.pixels()) {
+        let squares = fine.0.iter().zip(smooth.0).map(|(f, s)| (f - s).powi(2));
         sum += mask[0] * squares.sum::<f32>();
         weight += mask[0];
     }
@@ -122,7 +123,7 @@ fn generated(face: &Rgb32FImage, strength: f32, rng: &mut ChaCha8Rng) -> Rgb32FI
     let bottleneck = halved(&small);
     // Skip connections bring back part of what the bottleneck lost.
     let lost = between(rng, 0.8, 1.2) * (0.9 + 0.9 * strength);
-    let depth = 0.012 + 0.035 * strength;
+    let depth = 0.014 + 0.045 * strength;
     let middle = mixed(&doubled(&bottleneck), &small, (0.95 / lost).min(0.8));
     let fine = mixed(
         &doubled(&uneven(middle, depth, rng)),
@@ -144,7 +145,7 @@ fn doubled(picture: &Rgb32FImage) -> Rgb32FImage {
 fn uneven(mut picture: Rgb32FImage, depth: f32, rng: &mut ChaCha8Rng) -> Rgb32FImage {
     let sign = if rng.random_bool(0.5) { 1.0 } else { -1.0 };
     let gains: [[f32; 3]; 4] = [1.0, -0.35, -0.35, -0.3]
-        .map(|parity| [(); 3].map(|()| 1.0 + sign * parity * depth * between(rng, 0.7, 1.3)));
+        .map(|parity| [(); 3].map(|()| 1.0 + sign * parity * depth * between(rng, 0.85, 1.15)));
     for (x, y, pixel) in picture.enumerate_pixels_mut() {
         for (value, gain) in pixel
             .0

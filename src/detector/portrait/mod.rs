@@ -18,7 +18,7 @@ use self::{
     texture::Texture,
 };
 use super::{
-    dataset::FaceSource,
+    dataset::{FaceSource, check_index},
     faces::Face,
     landmark::{Landmarks, Scheme},
     raster::blur,
@@ -137,6 +137,7 @@ impl FaceSource for Portraits {
     }
 
     fn face(&self, index: usize) -> Result<Face> {
+        check_index(self, index)?;
         self.config.draw(
             self.seed,
             (index / self.shots) as u64,
