@@ -1,0 +1,176 @@
+//! The step on a GPU backend, held against flex.
+//!
+//!     cargo test --release --features wgpu --test backends
+//!
+//! Without a device, a software Vulkan driver included, the trials are reported as ignored.
+
+#[allow(dead_code)]
+#[path = "alignment/problems.rs"]
+mod problems;
+
+use std::process::ExitCode;
+
+use burn::{
+    module::Module,
+    optim::AdamConfig,
+    tensor::{Device, Tensor},
+};
+use libtest_mimic::{Arguments, Failed, Trial};
+use problems::{Batch, Loss, Net, Point, batches, domains};
+use roga::optim::{
+    Evaluation, Outcome, Pass, Quantity, RobustGradientAlignmentConfig as Config, StepReport,
+};
+
+const STEPS: usize = 20;
+const TOLERANCE: f64 = 1e-4;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let device = Device::wgpu_options().init();
+    if let Err(error) = &device {
+        eprintln!("ignored: there is no wgpu device here ({error:?})");
+    }
+    let device = device.ok().map(|device| device.autodiff());
+    let mut trials = Vec::new();
+    for (name, config) in [
+        ("all", Config::new()),
+        ("own", Config::new().with_evaluation(Evaluation::Own)),
+        ("others", Config::new().with_evaluation(Evaluation::Others)),
+        (
+            "sampled",
+            Config::new().with_evaluation(Evaluation::Sampled),
+        ),
+        (
+            "consensus",
+            Config::new().with_evaluation(Evaluation::Consensus),
+        ),
+        ("sagm", Config::sagm(0.05, 5e-4)),
+        ("erm", Config::erm()),
+    ] {
+        let device = device.clone();
+        let config = config.with_rho(if name == "erm" { 0.0 } else { 0.1 });
+        let ignored = device.is_none();
+        let trial = Trial::test(format!("as_on_flex::{name}"), move || {
+            as_on_flex(&config, device)
+        });
+        trials.push(trial.with_ignored_flag(ignored));
+    }
+    let ignored = device.is_none();
+    let copy = device.clone();
+    let trial = Trial::test("a_zero_gradient_perturbs_nothing", move || {
+        zero_gradient(copy)
+    });
+    trials.push(trial.with_ignored_flag(ignored));
+    let trial = Trial::test("what_is_not_finite_changes_nothing", move || {
+        not_finite(device)
+    });
+    trials.push(trial.with_ignored_flag(ignored));
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+fn loss(net: &Net, batch: &Batch) -> Tensor<1> {
+    net.loss(batch)
+}
+
+fn run(config: &Config, device: &Device) -> (Vec<f64>, Vec<StepReport>) {
+    let mut net = Net::new(device);
+    let mut optim = config
+        .init(AdamConfig::new().init())
+        .expect("the settings are valid");
+    let reports = (0..STEPS)
+        .map(|step| {
+            optim
+                .step(1e-2, &mut net, &batches(step, device), loss)
+                .expect("the step is valid")
+        })
+        .collect();
+    let state = net
+        .state()
+        .into_iter()
+        .map(|bits| f32::from_bits(bits).into());
+    (state.collect(), reports)
+}
+
+fn as_on_flex(config: &Config, device: Option<Device>) -> Result<(), Failed> {
+    let device = device.ok_or("no device")?;
+    let (here, reports) = run(config, &device);
+    let (there, expected) = run(config, &problems::device());
+    let close = |what: &str, a: f64, b: f64| match (a - b).abs() <= TOLERANCE * b.abs().max(1.0) {
+        true => Ok(()),
+        false => Err(Failed::from(format!("{what} is {a}, on flex {b}"))),
+    };
+    for (a, b) in here.iter().zip(&there) {
+        close("a parameter or statistic", *a, *b)?;
+    }
+    for (a, b) in reports.iter().zip(&expected) {
+        assert_eq!(a.passes, b.passes);
+        close(
+            "the norm of G",
+            a.update_gradient_norm,
+            b.update_gradient_norm,
+        )?;
+        for (a, b) in a.domains.iter().zip(&b.domains) {
+            close("a loss", a.loss, b.loss)?;
+            close("a norm", a.gradient_norm, b.gradient_norm)?;
+        }
+        let cosines = |report: &StepReport| report.cosines.clone().unwrap_or_default().concat();
+        for (a, b) in cosines(a).into_iter().zip(cosines(b)) {
+            close("a cosine", a, b)?;
+        }
+    }
+    Ok(())
+}
+
+fn zero_gradient(device: Option<Device>) -> Result<(), Failed> {
+    let device = device.ok_or("no device")?;
+    let flat = Loss::Bowl {
+        a: vec![0.0; 3],
+        c: vec![0.0; 3],
+    };
+    let mut model = Point::new(&[0.3, -0.8, 1.1], &device);
+    let before = model.values();
+    let report = Config::new().init(AdamConfig::new().init())?.step(
+        0.1,
+        &mut model,
+        &domains(&[flat.clone(), flat]),
+        |m: &Point, loss: &Loss| {
+            assert_eq!(m.values(), before);
+            loss.at(m)
+        },
+    )?;
+    assert!(!report.is_skipped());
+    assert_eq!(model.values(), before);
+    Ok(())
+}
+
+fn not_finite(device: Option<Device>) -> Result<(), Failed> {
+    let device = device.ok_or("no device")?;
+    let mut net = Net::new(&device);
+    let before = net.state();
+    let mut optim = Config::new().init(AdamConfig::new().init())?;
+    for bad in [f32::NAN, f32::INFINITY] {
+        for injected in 0..12 {
+            let mut call = 0;
+            let report = optim.step(
+                0.1,
+                &mut net,
+                &batches(0, &device),
+                |net: &Net, batch: &Batch| {
+                    call += 1;
+                    match call == injected + 1 {
+                        true => net.loss(batch) * bad,
+                        false => net.loss(batch),
+                    }
+                },
+            )?;
+            let Outcome::Skipped(found) = report.outcome else {
+                return Err(format!("pass {injected} went through").into());
+            };
+            assert_eq!(found.quantity, Quantity::Loss);
+            assert_eq!(found.pass == Pass::Clean, injected < 3);
+            assert_eq!(net.state(), before);
+        }
+    }
+    drop(net.valid());
+    Ok(())
+}
