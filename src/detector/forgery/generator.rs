@@ -123,7 +123,7 @@ fn generated(face: &Rgb32FImage, strength: f32, rng: &mut ChaCha8Rng) -> Rgb32FI
     let bottleneck = halved(&small);
     // Skip connections bring back part of what the bottleneck lost.
     let lost = between(rng, 0.8, 1.2) * (0.9 + 0.9 * strength);
-    let depth = 0.014 + 0.045 * strength;
+    let depth = 0.013 + 0.040 * strength;
     let middle = mixed(&doubled(&bottleneck), &small, (0.95 / lost).min(0.8));
     let fine = mixed(
         &doubled(&uneven(middle, depth, rng)),
