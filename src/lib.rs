@@ -1,4 +1,91 @@
-//! Robust gradient alignment (RoGA) on [burn](https://burn.dev).
+//! Robust gradient alignment (RoGA) on [burn](https://burn.dev): training that keeps a model
+//! working on domains it has never seen.
+//!
+//! [`RobustGradientAlignment`](optim::RobustGradientAlignment) wraps any of burn's optimizers. In
+//! every step it takes the gradients of several domains, perturbs the parameters to each domain's
+//! ascending point, takes gradients again there, and hands the base optimizer one gradient made of
+//! all. There are no extra modules, no extra parameters and no regularisers, and the model that
+//! comes out is the model that went in.
+//!
+//! # Quick start
+//!
+//! What changes in an ordinary loop:
+//!
+//! ```diff
+//! - let mut optim = AdamWConfig::new().init();
+//! + let mut optim = RobustGradientAlignmentConfig::new().init(AdamWConfig::new().init())?;
+//!
+//! - for batch in loader.iter() {
+//! -     let loss = model.loss(&batch?);
+//! -     let grads = GradientsParams::from_grads(loss.backward(), &model);
+//! -     model = optim.step(lr, model, grads);
+//! + for domains in loader.iter() {                  // one mini-batch per domain
+//! +     let report = optim.step(lr, &mut model, &domains?, |model, batch| model.loss(batch))?;
+//!   }
+//! ```
+//!
+//! As a whole, on two domains of one number each:
+//!
+//! ```
+//! use burn::{
+//!     nn::{Linear, LinearConfig, loss::{MseLoss, Reduction}},
+//!     optim::AdamWConfig,
+//!     tensor::{Device, Tensor},
+//! };
+//! use roga::{domain::DomainBatches, optim::RobustGradientAlignmentConfig};
+//!
+//! let device = Device::default().autodiff();
+//! let mut model = LinearConfig::new(1, 1).init(&device);
+//! let mut optim = RobustGradientAlignmentConfig::new()
+//!     .with_rho(0.05)
+//!     .init(AdamWConfig::new().init())?;
+//!
+//! let number = |x: f32| Tensor::<2>::from_floats([[x]], &device);
+//! let domains = DomainBatches::new([
+//!     ("photo", (number(1.0), number(0.0))),
+//!     ("sketch", (number(2.0), number(3.0))),
+//! ])?;
+//! for _ in 0..10 {
+//!     let report = optim.step(1e-2, &mut model, &domains, |model: &Linear, (x, y)| {
+//!         MseLoss::new().forward(model.forward(x.clone()), y.clone(), Reduction::Mean)
+//!     })?;
+//!     println!("loss {:.3}, cosines {:?}", report.mean_loss(), report.cosines);
+//! }
+//! # Ok::<(), roga::Error>(())
+//! ```
+//!
+//! # Where things are
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`optim`] | the wrapper, its settings and named methods (ERM, SAM, SAGM, …), its report |
+//! | [`gradient`] | algebra over gradients: norms, inner products, combinations, global clipping |
+//! | [`perturbation`] | ascents, and copies of a model at other points |
+//! | [`domain`] | domain batches, the domain data loader, splits, leave-one-domain-out |
+//! | [`metric`] | ROC curves and their area |
+#![cfg_attr(
+    feature = "detector",
+    doc = "| [`detector`] | deepfake detection: portraits, forgeries, readers, backbones |"
+)]
+//!
+//! # Features
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `detector` (default) | the parts of the bundled deepfake example |
+//! | `dataset` | [`domain`]'s data loader over burn's data sets; part of `detector` |
+//! | `flex`, `wgpu`, `vulkan`, `metal`, `cuda`, `rocm` | burn's backends, forwarded; none is on by default |
+//!
+//! The core alone is `default-features = false`.
+//!
+//! # What the equations rest on
+//!
+//! The paper is Qiu, Jiang and Tan, "RoGA: Towards Generalizable Deepfake Detection through Robust
+//! Gradient Alignment", ICME 2025, arXiv 2505.20653. Only its abstract was at hand. The equations
+//! are reconstructed from its closest relative, whose abstract says nearly the same: Le and Woo,
+//! "Gradient Alignment for Cross-Domain Face Anti-Spoofing", CVPR 2024, arXiv 2402.18817. They
+//! stand at [`RobustGradientAlignmentConfig`](optim::RobustGradientAlignmentConfig), and what is
+//! ours is marked there.
 #![forbid(unsafe_code)]
 #![deny(missing_docs, missing_debug_implementations)]
 
@@ -12,3 +99,8 @@ pub mod optim;
 pub mod perturbation;
 
 pub use error::{BoxError, Error, Result};
+
+/// The README's code is compiled and run with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -8,6 +8,7 @@ use burn::{
 };
 use image::imageops;
 use roga::detector::{
+    InMemFaces,
     dataset::{DomainConfig, FaceSource, Sample, Side, Split},
     encode::EncodeConfig,
     faces::Faces,
@@ -35,10 +36,10 @@ pub struct Counts {
 }
 
 /// Where the faces come from.
-pub fn source(settings: &Settings) -> Result<Box<dyn FaceSource>, Box<dyn Error>> {
+pub fn source(settings: &Settings) -> Result<InMemFaces, Box<dyn Error>> {
     let Some(folder) = &settings.faces else {
         let portraits = Portraits::new(PortraitConfig::new(), 0, settings.people, settings.shots)?;
-        return Ok(Box::new(portraits));
+        return Ok(InMemFaces::new(&portraits, settings.threads)?);
     };
     let faces = Faces::open(folder)?;
     let skipped = faces.skipped();
@@ -49,7 +50,7 @@ pub fn source(settings: &Settings) -> Result<Box<dyn FaceSource>, Box<dyn Error>
             skipped.sets.join(", ")
         );
     }
-    Ok(Box::new(faces))
+    Ok(InMemFaces::new(&faces, settings.threads)?)
 }
 
 impl Pictures {

@@ -45,12 +45,13 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let device = args::device(&settings.device)?.autodiff();
     output::prepare(&args.output)?;
 
-    let source = data::source(&settings)?;
     let mut progress = Progress::new(&settings);
+    progress.say("the faces are drawn or read");
+    let source = data::source(&settings)?;
     let mut results = Results::new(settings.clone());
     for &seed in &settings.seeds {
-        progress.say(&format!("seed {seed}: making the pictures"));
-        let pictures = Pictures::new(&*source, &settings, seed)?;
+        progress.say(&format!("seed {seed}: the forgeries are made"));
+        let pictures = Pictures::new(&source, &settings, seed)?;
         progress.say(&pictures.description());
         results.pictures = Some(pictures.counts());
         let start = training::start(&settings, seed, &device)?;

@@ -324,7 +324,7 @@ fn donor(
 }
 
 /// The results of jobs `0..count` in order, or the error of the first job that failed.
-fn in_parallel<T: Send>(
+pub(super) fn in_parallel<T: Send>(
     threads: usize,
     count: usize,
     job: impl Fn(usize) -> Result<T> + Sync,

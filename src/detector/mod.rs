@@ -31,6 +31,9 @@ pub mod encode;
 pub mod faces;
 pub mod forgery;
 pub mod landmark;
+mod memory;
 pub mod portrait;
 mod raster;
 mod seed;
+
+pub use memory::InMemFaces;
