@@ -20,30 +20,9 @@ use roga::{
 };
 
 use crate::problems::{
-    Batch, Loss, Net, Point, assert_close, batches, device, domains, values, waves,
+    Batch, Loss, Net, Point, assert_close, batches, device, domains, gradient_of, perturbed,
+    values, waves,
 };
-
-/// G at θ.
-fn gradient_of(config: &Config, theta: &[f32], losses: &[Loss]) -> Vec<f32> {
-    let model = Point::new(theta, &device());
-    let (gradients, report) = config
-        .init_gradient()
-        .unwrap()
-        .gradients(&model, &domains(losses), |m, loss: &Loss| loss.at(m))
-        .unwrap();
-    assert!(!report.is_skipped());
-    values(&gradients.get::<1>(model.theta.id).unwrap())
-}
-
-/// P alone.
-fn perturbed(evaluation: Evaluation, rho: f64, gamma: f64) -> Config {
-    Config::new()
-        .with_rho(rho)
-        .with_gamma(gamma)
-        .with_evaluation(evaluation)
-        .with_clean_weight(0.0)
-        .with_perturbed_weight(1.0)
-}
 
 fn bowls() -> Vec<Loss> {
     vec![

@@ -5,7 +5,10 @@ use burn::{
     nn::{BatchNorm, BatchNormConfig, Dropout, DropoutConfig, Linear, LinearConfig},
     tensor::{Device, Int, Tensor, TensorData, activation::tanh},
 };
-use roga::domain::DomainBatches;
+use roga::{
+    domain::DomainBatches,
+    optim::{Evaluation, RobustGradientAlignmentConfig as Config},
+};
 
 /// The device of the tests: flex, the only one whose results are compared bit for bit.
 pub fn device() -> Device {
@@ -77,6 +80,28 @@ pub fn waves() -> Vec<Loss> {
             p: vec![p, 0.4 - p, 1.0 + 0.5 * p],
         })
         .collect()
+}
+
+/// G at θ.
+pub fn gradient_of(config: &Config, theta: &[f32], losses: &[Loss]) -> Vec<f32> {
+    let model = Point::new(theta, &device());
+    let (gradients, report) = config
+        .init_gradient()
+        .unwrap()
+        .gradients(&model, &domains(losses), |m, loss: &Loss| loss.at(m))
+        .unwrap();
+    assert!(!report.is_skipped());
+    values(&gradients.get::<1>(model.theta.id).unwrap())
+}
+
+/// P alone.
+pub fn perturbed(evaluation: Evaluation, rho: f64, gamma: f64) -> Config {
+    Config::new()
+        .with_rho(rho)
+        .with_gamma(gamma)
+        .with_evaluation(evaluation)
+        .with_clean_weight(0.0)
+        .with_perturbed_weight(1.0)
 }
 
 /// A net with every kind of part that has a rule of its own.

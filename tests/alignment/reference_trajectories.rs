@@ -3,7 +3,6 @@
 //!
 //! The file was written by PyTorch 2.15 in 32 bits. Weights there are `[out, in]`.
 
-use crate::problems::{assert_close, device, values};
 use burn::{
     module::{Module, Param, ParamId},
     nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig, loss::CrossEntropyLossConfig},
@@ -18,6 +17,8 @@ use roga::{
     optim::{Evaluation, RobustGradientAlignmentConfig as Config},
 };
 use safetensors::{Dtype, SafeTensors};
+
+use crate::problems::{assert_close, device, values};
 
 const STEPS: usize = 10;
 const DOMAINS: usize = 3;

@@ -1,37 +1,9 @@
 //! The worked cases of the method: small problems whose numbers are exact.
 
-use crate::problems::{Loss, Point, assert_close, device, domains, values};
-use burn::optim::{GradientsParams, SgdConfig};
-use roga::optim::{Evaluation, RobustGradientAlignmentConfig};
+use burn::optim::SgdConfig;
+use roga::optim::{Evaluation, RobustGradientAlignmentConfig as Config};
 
-type Config = RobustGradientAlignmentConfig;
-
-fn gradient(config: &Config, theta: &[f32], losses: &[Loss]) -> Vec<f32> {
-    let model = Point::new(theta, &device());
-    let (gradients, report) = config
-        .init_gradient()
-        .unwrap()
-        .gradients(&model, &domains(losses), |model, loss: &Loss| {
-            loss.at(model)
-        })
-        .unwrap();
-    assert!(!report.is_skipped());
-    of(&gradients, &model)
-}
-
-fn of(gradients: &GradientsParams, model: &Point) -> Vec<f32> {
-    values(&gradients.get::<1>(model.theta.id).unwrap())
-}
-
-/// `P` alone: weights (0, 1).
-fn perturbed(rho: f64, gamma: f64, evaluation: Evaluation) -> Config {
-    Config::new()
-        .with_rho(rho)
-        .with_gamma(gamma)
-        .with_evaluation(evaluation)
-        .with_clean_weight(0.0)
-        .with_perturbed_weight(1.0)
-}
+use crate::problems::{Loss, Point, assert_close, device, domains, gradient_of, perturbed};
 
 fn case_a() -> Vec<Loss> {
     [(1.0, 0.0), (2.0, 3.0)]
@@ -73,15 +45,15 @@ fn case_a_gradients() {
     let (rho, gamma) = (0.1, 0.05);
     for (config, expected) in [
         (Config::erm(), -1.0),
-        (perturbed(rho, gamma, Evaluation::All), -0.75),
-        (perturbed(rho, gamma, Evaluation::Own), -1.05),
-        (perturbed(rho, gamma, Evaluation::Others), -0.45),
-        (perturbed(rho, gamma, Evaluation::Consensus), -0.75),
+        (perturbed(Evaluation::All, rho, gamma), -0.75),
+        (perturbed(Evaluation::Own, rho, gamma), -1.05),
+        (perturbed(Evaluation::Others, rho, gamma), -0.45),
+        (perturbed(Evaluation::Consensus, rho, gamma), -0.75),
         (Config::sam(rho), -1.5),
         (Config::domain_sam(rho), -1.3),
         (Config::sagm(rho, gamma), -1.125),
     ] {
-        assert_close(&gradient(&config, &[1.0], &case_a()), &[expected], 1e-6);
+        assert_close(&gradient_of(&config, &[1.0], &case_a()), &[expected], 1e-6);
     }
 }
 
@@ -91,7 +63,7 @@ fn case_a_trajectories() {
     let own = [1.1025, 1.16015625, 1.192587890625, 1.210_830_7];
     for (evaluation, expected) in [(Evaluation::All, all), (Evaluation::Own, own)] {
         let mut model = Point::new(&[1.0], &device());
-        let mut optim = perturbed(0.1, 0.05, evaluation)
+        let mut optim = perturbed(evaluation, 0.1, 0.05)
             .with_clean_weight(1.0)
             .init(SgdConfig::new().init())
             .unwrap();
@@ -115,15 +87,19 @@ fn case_a_fixed_points() {
     for (config, fixed_point) in [
         (Config::erm(), 1.2),
         (
-            perturbed(0.1, 0.05, Evaluation::All).with_clean_weight(1.0),
+            perturbed(Evaluation::All, 0.1, 0.05).with_clean_weight(1.0),
             1.2,
         ),
         (
-            perturbed(0.1, 0.05, Evaluation::Own).with_clean_weight(1.0),
+            perturbed(Evaluation::Own, 0.1, 0.05).with_clean_weight(1.0),
             own,
         ),
     ] {
-        assert_close(&gradient(&config, &[fixed_point], &case_a()), &[0.0], 2e-6);
+        assert_close(
+            &gradient_of(&config, &[fixed_point], &case_a()),
+            &[0.0],
+            2e-6,
+        );
     }
 }
 
@@ -132,20 +108,20 @@ fn case_b_gradients_and_report() {
     let (rho, gamma, theta) = (0.1, 0.02, [1.0, 1.0]);
     for (config, expected) in [
         (Config::erm(), [-3.0, 8.0]),
-        (perturbed(rho, gamma, Evaluation::All), [-2.70, 7.80]),
-        (perturbed(rho, gamma, Evaluation::Own), [-2.94, 7.80]),
-        (perturbed(rho, gamma, Evaluation::Others), [-2.46, 7.80]),
-        (perturbed(rho, gamma, Evaluation::Consensus), [-2.70, 7.80]),
+        (perturbed(Evaluation::All, rho, gamma), [-2.70, 7.80]),
+        (perturbed(Evaluation::Own, rho, gamma), [-2.94, 7.80]),
+        (perturbed(Evaluation::Others, rho, gamma), [-2.46, 7.80]),
+        (perturbed(Evaluation::Consensus, rho, gamma), [-2.70, 7.80]),
         (Config::sam(rho), [-3.175_561_7, 8.234_082]),
         (Config::domain_sam(rho), [-3.24, 8.20]),
         (Config::sagm(rho, gamma), [-2.937_780_9, 7.917_041]),
     ] {
-        assert_close(&gradient(&config, &theta, &case_b()), &expected, 1e-6);
+        assert_close(&gradient_of(&config, &theta, &case_b()), &expected, 1e-6);
     }
 
     let model = Point::new(&theta, &device());
     let mut points = Vec::new();
-    let (_, report) = perturbed(rho, gamma, Evaluation::Own)
+    let (_, report) = perturbed(Evaluation::Own, rho, gamma)
         .init_gradient()
         .unwrap()
         .gradients(&model, &domains(&case_b()), |model, loss: &Loss| {
@@ -179,11 +155,11 @@ fn case_b_gradients_and_report() {
 fn case_c_a_domain_without_a_gradient() {
     let (rho, gamma, theta) = (0.1, 0.01, [1.0, 1.0]);
     for (config, expected) in [
-        (perturbed(rho, gamma, Evaluation::All), [1.53, 2.05]),
-        (perturbed(rho, gamma, Evaluation::Own), [1.56, 2.11]),
-        (perturbed(rho, gamma, Evaluation::Others), [1.50, 1.99]),
+        (perturbed(Evaluation::All, rho, gamma), [1.53, 2.05]),
+        (perturbed(Evaluation::Own, rho, gamma), [1.56, 2.11]),
+        (perturbed(Evaluation::Others, rho, gamma), [1.50, 1.99]),
         (Config::sam(rho), [1.62, 2.20]),
     ] {
-        assert_close(&gradient(&config, &theta, &case_c()), &expected, 1e-6);
+        assert_close(&gradient_of(&config, &theta, &case_c()), &expected, 1e-6);
     }
 }
