@@ -256,7 +256,8 @@ impl Landmarks {
         ((right - left) * (bottom - top)).sqrt()
     }
 
-    /// The points moved by $p \mapsto A p + t$, where the rows of `affine` are $(A_{i1}, A_{i2}, t_i)$.
+    /// The points moved by $p \mapsto A p + t$, where the rows of `affine` are
+    /// $(A_{i1}, A_{i2}, t_i)$.
     ///
     /// # Errors
     ///

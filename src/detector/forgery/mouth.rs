@@ -31,7 +31,7 @@ pub(super) fn forge(
         &warped,
         unit * (0.8 + 1.4 * strength) * between(rng, 0.9, 1.1),
     );
-    let tint = [(); 3].map(|()| either_sign(rng, 0.02, 0.06) * strength);
+    let tint = [(); 3].map(|()| either_sign(rng, 0.025, 0.065) * strength);
     match_detail(&mut part, &target.picture, &mask, 1.2 * unit);
     match_colour(&mut part, &target.picture, &mask, tint);
     composed(target, &part, mask)
