@@ -130,7 +130,7 @@ impl Settings {
             methods: args.methods.clone(),
             seeds: args.seeds.clone(),
             size: args.size,
-            steps: args.steps.unwrap_or(quick(300, 24)),
+            steps: args.steps.unwrap_or(quick(500, 24)),
             batch: args.batch,
             people: args.people.unwrap_or(quick(400, 60)),
             shots: args.shots,

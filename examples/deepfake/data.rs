@@ -1,6 +1,6 @@
 //! The pictures: drawn or read, forged, split by person, and as tensors.
 
-use std::{error::Error, sync::Arc};
+use std::{collections::BTreeSet, error::Error, sync::Arc};
 
 use burn::{
     data::dataloader::batcher::Batcher,
@@ -9,7 +9,7 @@ use burn::{
 use image::imageops;
 use roga::detector::{
     InMemFaces,
-    dataset::{DomainConfig, FaceSource, Sample, Side, Split},
+    dataset::{DomainConfig, FaceSource, Sample, split_by_person},
     encode::EncodeConfig,
     faces::Faces,
     portrait::{PortraitConfig, Portraits},
@@ -18,10 +18,13 @@ use serde::Serialize;
 
 use crate::args::Settings;
 
+/// The samples of domains, each under its forgery's name.
+pub type Domains = Vec<(Arc<str>, Vec<SharedSample>)>;
+
 /// The samples of every forgery, of people to train on and of people to test on.
 pub struct Pictures {
-    pub train: Vec<(Arc<str>, Vec<SharedSample>)>,
-    pub test: Vec<(Arc<str>, Vec<SharedSample>)>,
+    pub train: Domains,
+    pub test: Domains,
     people: [usize; 2],
 }
 
@@ -59,9 +62,8 @@ impl Pictures {
         settings: &Settings,
         seed: u64,
     ) -> Result<Self, Box<dyn Error>> {
-        let [train, test] = settings.shares;
-        let split = Split::by_person(source, [train, 0.0, test], seed)?;
-        let build = |side: Side| -> Result<Vec<(Arc<str>, Vec<SharedSample>)>, Box<dyn Error>> {
+        let parts = split_by_person(source, &settings.shares, seed)?;
+        let build = |part: &[usize]| -> Result<Domains, Box<dyn Error>> {
             settings
                 .forgeries
                 .iter()
@@ -72,19 +74,22 @@ impl Pictures {
                         .with_copies(settings.copies)
                         .with_seed(seed)
                         .with_threads(settings.threads)
-                        .build(source, split.side(side))?;
+                        .build(source, part)?;
                     let shared = samples.into_iter().map(Arc::new).map(SharedSample);
                     Ok((forgery.name().into(), shared.collect()))
                 })
                 .collect()
         };
-        let people = [Side::Train, Side::Test].map(|side| {
-            let faces = split.side(side).iter().map(|face| source.person(*face));
-            faces.collect::<std::collections::BTreeSet<_>>().len()
+        let [train, test] = &parts[..] else {
+            return Err("the people are split into two parts".into());
+        };
+        let people = [train, test].map(|part| {
+            let people: BTreeSet<&str> = part.iter().map(|&face| source.person(face)).collect();
+            people.len()
         });
         Ok(Self {
-            train: build(Side::Train)?,
-            test: build(Side::Test)?,
+            train: build(train)?,
+            test: build(test)?,
             people,
         })
     }

@@ -20,7 +20,7 @@ use roga::{
 
 use crate::{
     args::Settings,
-    data::{PictureBatch, PictureBatcher, SharedSample, mirror},
+    data::{Domains, PictureBatch, PictureBatcher, SharedSample, mirror},
     method::Method,
     progress::Progress,
 };
@@ -61,7 +61,7 @@ pub fn train(
     settings: &Settings,
     seed: u64,
     method: Method,
-    domains: Vec<(Arc<str>, Vec<SharedSample>)>,
+    domains: Domains,
     test: &[(Arc<str>, Vec<SharedSample>)],
     start: &ResNet,
     progress: &mut Progress,

@@ -1,7 +1,6 @@
 //! Samples of one forgery and of the real faces behind them, split by person.
 
 use std::{
-    collections::BTreeSet,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -10,7 +9,7 @@ use std::{
 };
 
 use image::{RgbImage, buffer::ConvertBuffer, imageops};
-use rand::{RngExt, rngs::ChaCha8Rng, seq::SliceRandom};
+use rand::{RngExt, rngs::ChaCha8Rng};
 
 use super::{
     encode::{EncodeConfig, Encoded},
@@ -18,7 +17,7 @@ use super::{
     forgery::{Forged, Forgery, check_strength},
     seed::{Purpose, generator},
 };
-use crate::{Error, Result};
+use crate::{Error, Result, domain::GroupSplit};
 
 /// A list of faces, each of them somebody's, that are made or read when they are asked for.
 pub trait FaceSource: Sync {
@@ -58,60 +57,22 @@ pub(crate) fn check_index(source: &dyn FaceSource, index: usize) -> Result<()> {
     })
 }
 
-/// A side of a [`Split`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Side {
-    /// For training.
-    Train,
-    /// For choosing among models and settings.
-    Validation,
-    /// For the one measurement at the end.
-    Test,
-}
-
-/// Faces on three sides, and nobody on two of them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Split {
-    sides: [Vec<usize>; 3],
-}
-
-impl Split {
-    /// Splits a source's people at random into train, validation and test by their shares.
-    ///
-    /// The same people and the same `seed` give the same split, whatever pictures there are of
-    /// them.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Setting`] where the shares are not numbers from 0 to 1 that sum to 1.
-    pub fn by_person(source: &dyn FaceSource, shares: [f64; 3], seed: u64) -> Result<Self> {
-        let sum: f64 = shares.iter().sum();
-        if !shares.iter().all(|s| (0.0..=1.0).contains(s)) || (sum - 1.0).abs() > 1e-6 {
-            return Err(Error::Setting {
-                field: "shares",
-                rule: "be from 0 to 1 and sum to 1",
-                value: format!("{shares:?}"),
-            });
-        }
-        let people: BTreeSet<&str> = (0..source.len()).map(|i| source.person(i)).collect();
-        let mut people: Vec<&str> = people.into_iter().collect();
-        people.shuffle(&mut generator(Purpose::Split, [seed, 0, 0, 0]));
-        let ends = [shares[0], shares[0] + shares[1], 1.0]
-            .map(|share| (share * people.len() as f64).round() as usize);
-        let mut sides = [const { Vec::new() }; 3];
-        let mut start = 0;
-        for (side, end) in sides.iter_mut().zip(ends) {
-            let members: BTreeSet<&str> = people[start..end].iter().copied().collect();
-            side.extend((0..source.len()).filter(|&i| members.contains(source.person(i))));
-            start = end;
-        }
-        Ok(Self { sides })
-    }
-
-    /// The indices of a side's faces in their source, in order.
-    pub fn side(&self, side: Side) -> &[usize] {
-        &self.sides[side as usize]
-    }
+/// The indices of a source's faces in parts, by the fractions of its people: nobody is in two.
+///
+/// A [`GroupSplit`] by person. The same people and the same `seed` give the same parts, whatever
+/// pictures there are of them.
+///
+/// # Errors
+///
+/// As [`GroupSplit::new`].
+pub fn split_by_person(
+    source: &dyn FaceSource,
+    fractions: &[f64],
+    seed: u64,
+) -> Result<Vec<Vec<usize>>> {
+    let people: Vec<&str> = (0..source.len()).map(|i| source.person(i)).collect();
+    let split = GroupSplit::new(people.iter().copied(), fractions, seed)?;
+    Ok(split.indices(&people))
 }
 
 /// A network's input with what is known about it.
@@ -178,7 +139,7 @@ impl DomainConfig {
     /// The samples of some faces of a source: for each face and copy, a real one and a forged one.
     ///
     /// Donors are other people among the same faces, so that nobody of another side of a
-    /// [`Split`] takes part.
+    /// [split](split_by_person) takes part.
     ///
     /// # Errors
     ///
@@ -361,6 +322,8 @@ pub(super) fn in_parallel<T: Send>(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::detector::portrait::{PortraitConfig, Portraits};
 
@@ -368,24 +331,25 @@ mod tests {
         Portraits::new(PortraitConfig::new(), 11, people, shots).unwrap()
     }
 
-    const SHARES: [f64; 3] = [0.5, 0.25, 0.25];
-
     #[test]
     fn nobody_is_on_two_sides() {
         let source = portraits(20, 3);
-        let split = Split::by_person(&source, SHARES, 1).unwrap();
-        let people = |side| -> BTreeSet<&str> {
-            split.side(side).iter().map(|&i| source.person(i)).collect()
+        let parts = split_by_person(&source, &[0.5, 0.25, 0.25], 1).unwrap();
+        let people = |part: &Vec<usize>| -> BTreeSet<&str> {
+            part.iter().map(|&i| source.person(i)).collect()
         };
-        let [train, validation, test] = [Side::Train, Side::Validation, Side::Test].map(people);
-        assert_eq!([train.len(), validation.len(), test.len()], [10, 5, 5]);
-        assert!(train.is_disjoint(&validation) && train.is_disjoint(&test));
-        assert!(validation.is_disjoint(&test));
-        assert_eq!(split.side(Side::Train).len(), 30);
-        assert_ne!(split, Split::by_person(&source, SHARES, 2).unwrap());
-        for shares in [[0.5, 0.5, 0.5], [1.5, -0.5, 0.0], [f64::NAN, 0.5, 0.5]] {
-            assert!(Split::by_person(&source, shares, 1).is_err());
-        }
+        let people: Vec<BTreeSet<&str>> = parts.iter().map(people).collect();
+        assert_eq!(
+            people.iter().map(BTreeSet::len).collect::<Vec<_>>(),
+            [10, 5, 5]
+        );
+        assert!(people[0].is_disjoint(&people[1]) && people[0].is_disjoint(&people[2]));
+        assert!(people[1].is_disjoint(&people[2]));
+        assert_eq!(parts[0].len(), 30);
+        assert_ne!(
+            parts,
+            split_by_person(&source, &[0.5, 0.25, 0.25], 2).unwrap()
+        );
     }
 
     #[test]

@@ -12,15 +12,15 @@
 //!
 //! ```
 //! use roga::detector::{
-//!     dataset::{DomainConfig, Side, Split},
+//!     dataset::{DomainConfig, split_by_person},
 //!     forgery::Forgery,
 //!     portrait::{PortraitConfig, Portraits},
 //! };
 //!
 //! let portraits = Portraits::new(PortraitConfig::new(), 7, 10, 1)?;
-//! let split = Split::by_person(&portraits, [0.4, 0.2, 0.4], 7)?;
+//! let parts = split_by_person(&portraits, &[0.4, 0.6], 7)?;
 //! let domain = DomainConfig::new(Forgery::FaceSwap);
-//! let samples = domain.build(&portraits, split.side(Side::Train))?;
+//! let samples = domain.build(&portraits, &parts[0])?;
 //! assert_eq!(samples.len(), 8); // Four people: a real picture and its forgery of each.
 //! # Ok::<(), roga::Error>(())
 //! ```

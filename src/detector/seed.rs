@@ -8,7 +8,6 @@ use rand::{SeedableRng, rngs::ChaCha8Rng};
 pub(crate) enum Purpose {
     Identity = 1,
     Shot,
-    Split,
     Forge,
     EncodeReal,
     EncodeForged,
@@ -35,7 +34,7 @@ mod tests {
         let first = |purpose, numbers| generator(purpose, numbers).next_u64();
         let one = first(Purpose::Shot, [1, 2, 3, 4]);
         assert_eq!(one, first(Purpose::Shot, [1, 2, 3, 4]));
-        assert_ne!(one, first(Purpose::Split, [1, 2, 3, 4]));
+        assert_ne!(one, first(Purpose::Forge, [1, 2, 3, 4]));
         assert_ne!(one, first(Purpose::Shot, [1, 2, 4, 3]));
     }
 }
