@@ -48,7 +48,7 @@ pub struct Args {
     #[arg(long)]
     steps: Option<usize>,
     /// Pictures of a domain in a step, half of them real
-    #[arg(long, default_value_t = 16)]
+    #[arg(long, default_value_t = 12)]
     batch: usize,
     /// Drawn people
     #[arg(long)]
@@ -130,7 +130,7 @@ impl Settings {
             methods: args.methods.clone(),
             seeds: args.seeds.clone(),
             size: args.size,
-            steps: args.steps.unwrap_or(quick(500, 24)),
+            steps: args.steps.unwrap_or(quick(350, 24)),
             batch: args.batch,
             people: args.people.unwrap_or(quick(400, 60)),
             shots: args.shots,

@@ -44,11 +44,11 @@ impl Progress {
     /// What the next steps are about.
     pub fn begin(&mut self, title: String) {
         self.title = title;
+        self.begin.get_or_insert_with(Instant::now);
     }
 
     /// After a step; its passes are what the time left is reckoned by.
     pub fn step(&mut self, method: Method, step: usize, loss: f64, domains: usize) {
-        let begin = *self.begin.get_or_insert_with(Instant::now);
         self.done += method.passes(domains) * domains;
         let last = step + 1 == self.steps;
         let pause = Duration::from_secs(if self.terminal { 1 } else { 15 });
@@ -56,8 +56,10 @@ impl Progress {
             return;
         }
         self.last = Instant::now();
-        let left =
-            begin.elapsed().as_secs_f64() * (self.total - self.done) as f64 / self.done as f64;
+        let elapsed = self
+            .begin
+            .map_or(0.0, |begin| begin.elapsed().as_secs_f64());
+        let left = elapsed * (self.total - self.done) as f64 / self.done as f64;
         let text = format!(
             "{}: {method:<12} step {:>4} of {}, loss {loss:.3}, {} left",
             self.title,

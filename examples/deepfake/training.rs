@@ -68,8 +68,14 @@ pub fn train(
 ) -> Result<Trained, Box<dyn Error>> {
     let device = start.devices().remove(0).autodiff();
     let count = domains.len();
+    // One domain alone: as many pictures a step as in the comparison.
+    let alone = if count == 1 {
+        settings.forgeries.len() - 1
+    } else {
+        1
+    };
     let loader = DomainDataLoaderBuilder::new(PictureBatcher)
-        .batch_size(settings.batch)
+        .batch_size(settings.batch * alone)
         .seed(seed)
         .num_workers(settings.threads.min(1))
         .epoch(EpochLength::Steps(settings.steps))

@@ -59,8 +59,8 @@ fn case_a_gradients() {
 
 #[test]
 fn case_a_trajectories() {
-    let all = [1.0875, 1.13671875, 1.164404296875, 1.179_977_4];
-    let own = [1.1025, 1.16015625, 1.192587890625, 1.210_830_7];
+    let all = [1.0875, 1.13671875, 1.164404296875, 1.1799774169921875];
+    let own = [1.1025, 1.16015625, 1.192587890625, 1.2108306884765625];
     for (evaluation, expected) in [(Evaluation::All, all), (Evaluation::Own, own)] {
         let mut model = Point::new(&[1.0], &device());
         let mut optim = perturbed(evaluation, 0.1, 0.05)
@@ -76,7 +76,8 @@ fn case_a_trajectories() {
                     |model, loss: &Loss| loss.at(model),
                 )
                 .unwrap();
-            assert_close(&model.values(), &[expected], 1e-6);
+            let expected: f64 = expected;
+            assert_close(&model.values(), &[expected as f32], 1e-6);
         }
     }
 }
