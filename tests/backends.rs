@@ -1,6 +1,6 @@
 //! The step on a GPU backend, held against flex.
 //!
-//!     cargo test --release --features wgpu --test backends
+//!     cargo test --profile backends --no-default-features --features wgpu --test backends
 //!
 //! Without a device, a software Vulkan driver included, the trials are reported as ignored.
 
@@ -11,8 +11,7 @@ mod problems;
 use std::process::ExitCode;
 
 use burn::{
-    module::Module,
-    optim::AdamConfig,
+    optim::{AdamConfig, SgdConfig, momentum::MomentumConfig},
     tensor::{Device, Tensor},
 };
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -74,13 +73,16 @@ fn loss(net: &Net, batch: &Batch) -> Tensor<1> {
 
 fn run(config: &Config, device: &Device) -> (Vec<f64>, Vec<StepReport>) {
     let mut net = Net::new(device);
+    // Not Adam: the bias before the batch normalisation has no gradient but rounding, which Adam
+    // would scale up to steps of the learning rate's size.
+    let momentum = MomentumConfig::new().with_dampening(0.0);
     let mut optim = config
-        .init(AdamConfig::new().init())
+        .init(SgdConfig::new().with_momentum(Some(momentum)).init())
         .expect("the settings are valid");
     let reports = (0..STEPS)
         .map(|step| {
             optim
-                .step(1e-2, &mut net, &batches(step, device), loss)
+                .step(0.05, &mut net, &batches(step, device), loss)
                 .expect("the step is valid")
         })
         .collect();
@@ -171,6 +173,5 @@ fn not_finite(device: Option<Device>) -> Result<(), Failed> {
             assert_eq!(net.state(), before);
         }
     }
-    drop(net.valid());
     Ok(())
 }
