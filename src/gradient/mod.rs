@@ -1,4 +1,4 @@
-//! Algebra over gradients: burn's [`GradientsParams`] as vectors of one space.
+//! Algebra over gradients: burn's `GradientsParams` as vectors of one space.
 //!
 //! A gradient is the concatenation of the gradients of all trainable parameters of a module; it
 //! is never flattened. Every parameter counts once, a parameter that several layers share too. A
@@ -19,6 +19,3 @@ mod clip;
 pub(crate) use algebra::{WeightedSum, widen};
 pub use algebra::{accumulate, combine, dot, finite_probe, gram, squared_norm};
 pub use clip::*;
-
-#[allow(unused_imports)] // for the docs
-use burn::optim::GradientsParams;

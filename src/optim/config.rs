@@ -18,8 +18,8 @@ use crate::{Error, Result};
 ///
 /// To first order in $(\rho, \gamma)$, [`Evaluation::Own`] descends
 ///
-/// $$\Phi = (w_0 + w_1) \bar L + w_1 \Bigl[ \rho\\, \mathrm{mean}_i \lVert g_i \rVert
-///   - \tfrac{\gamma}{2} \lVert \bar g \rVert^2 \Bigr]:$$
+/// $$\Phi = (w_0 + w_1) \bar L + w_1 \Bigl[ \rho\\, \mathrm{mean}_i \lVert g_i \rVert -
+///   \tfrac{\gamma}{2} \lVert \bar g \rVert^2 \Bigr]:$$
 ///
 /// $\rho$ flattens every domain's loss, $\gamma$ maximises the inner products between the domains'
 /// gradients. $-\gamma H \bar g$ is *half* the gradient of
