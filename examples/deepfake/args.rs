@@ -27,9 +27,9 @@ pub struct Args {
         default_value = "face-swap,self-blending,mouth,generator"
     )]
     forgeries: Vec<Forgery>,
-    /// The forgery to leave out of training, or `all` for each in its turn
-    #[arg(long, value_name = "FORGERY|all", default_value = "face-swap")]
-    leave_out: String,
+    /// The forgery to leave out of training, or `all` for each in its turn; by default the first
+    #[arg(long, value_name = "FORGERY|all")]
+    leave_out: Option<String>,
     /// The methods: erm, sam, sagm, domain-sam, look-ahead, roga-all, roga-own, roga-others,
     /// roga-sampled, roga-consensus
     #[arg(
@@ -63,13 +63,13 @@ pub struct Args {
     #[arg(long, default_value_t = 0.7)]
     strength: f32,
     /// The radius ρ of the ascents
-    #[arg(long, default_value_t = 0.05)]
+    #[arg(long, default_value_t = 0.05, allow_negative_numbers = true)]
     rho: f64,
     /// The shift γ along the mean gradient
-    #[arg(long, default_value_t = 5e-4)]
+    #[arg(long, default_value_t = 5e-4, allow_negative_numbers = true)]
     gamma: f64,
     /// The learning rate that a half cosine begins with
-    #[arg(long, default_value_t = 2e-3)]
+    #[arg(long, default_value_t = 2e-3, allow_negative_numbers = true)]
     lr: f64,
     /// The device: flex (the CPU), or wgpu, vulkan, metal, cuda, rocm where the feature of that
     /// name was built in
@@ -122,11 +122,15 @@ impl Settings {
         let quick = |full: usize, quick: usize| if args.quick { quick } else { full };
         // A folder holds few pictures of many people: more samples are made of each.
         let copies = if args.faces.is_some() { 8 } else { 2 };
+        let first = || {
+            let first = args.forgeries.first();
+            first.map_or_else(String::new, |forgery| forgery.to_string())
+        };
         let settings = Self {
             version: env!("CARGO_PKG_VERSION"),
             faces: args.faces.clone(),
             forgeries: args.forgeries.clone(),
-            leave_out: args.leave_out.clone(),
+            leave_out: args.leave_out.clone().unwrap_or_else(first),
             methods: args.methods.clone(),
             seeds: args.seeds.clone(),
             size: args.size,
@@ -177,6 +181,13 @@ impl Settings {
         }
         if !(self.lr.is_finite() && self.lr > 0.0 && self.lr <= 1.0) {
             return Err(format!("--lr must be above 0 and at most 1, but is {}", self.lr).into());
+        }
+        for (place, forgery) in self.forgeries.iter().enumerate() {
+            if self.forgeries[..place].contains(forgery) {
+                return Err(
+                    format!("--forgeries must differ, but `{forgery}` stands twice").into(),
+                );
+            }
         }
         for method in &self.methods {
             method.config(self, 0).init_gradient()?;

@@ -102,7 +102,8 @@ fn coefficients(
         Evaluation::All | Evaluation::Consensus => table(&product),
         Evaluation::Own => table(&|i, j| if i == j { weights[i] } else { 0.0 }),
         Evaluation::Others => {
-            let pairs = 1.0 - (0..k).map(|i| product(i, i)).sum::<f64>();
+            let others = |i: usize| (0..k).filter(move |&j| j != i).map(move |j| product(i, j));
+            let pairs: f64 = (0..k).flat_map(others).sum();
             let enough = weights.iter().filter(|p| **p > 0.0).count() > 1;
             two_domains("evaluation `others`", enough, k)?;
             table(&|i, j| if i == j { 0.0 } else { product(i, j) / pairs })

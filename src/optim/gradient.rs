@@ -102,8 +102,9 @@ impl RobustGradient {
 
         let at_theta = displaced(model, &[]);
         check_trainable(&at_theta)?;
-        let clean = self.clean_passes(&mut passes, &at_theta, &weights)?;
+        let clean = self.clean_passes(&mut passes, &at_theta, &weights, &plan)?;
         let (perturbed, points) = self.perturbed_passes(&mut passes, model, &clean, &plan)?;
+        drop(clean.gradients);
         let gradient = self.combine(model, clean.mean, perturbed);
         let update = passes.readback.push(squared_norm(model, &gradient));
 
@@ -145,6 +146,7 @@ impl RobustGradient {
         passes: &mut Passes<'_, B, F>,
         at_theta: &M,
         weights: &[f64],
+        plan: &Plan,
     ) -> Result<Clean>
     where
         M: Module,
@@ -160,7 +162,10 @@ impl RobustGradient {
         }
         let terms: Vec<_> = weights.iter().copied().zip(&gradients).collect();
         let mean = combine(at_theta, &terms);
-        let mean_square = squared_norm(at_theta, &mean);
+        let pooled = |point: &Point| point.ascent == PointAscent::Pooled;
+        let mean_square = (self.config.report || plan.points.iter().any(pooled))
+            .then(|| squared_norm(at_theta, &mean))
+            .flatten();
         let gram: Vec<Vec<Option<Tensor<1>>>> = if self.config.report {
             gram(at_theta, &gradients)
         } else {
@@ -259,7 +264,10 @@ impl RobustGradient {
                 .map(|norm| (ascent_scale(norm.clone(), rho), &clean.mean))
                 .collect(),
         };
-        if let (Some(norm), true) = (&clean.mean_norm, self.config.gamma != 0.0) {
+        if let (Some(norm), true) = (
+            clean.norms.iter().flatten().next(),
+            self.config.gamma != 0.0,
+        ) {
             let shift = norm.zeros_like().sub_scalar(self.config.gamma);
             displacement.push((shift, &clean.mean));
         }
