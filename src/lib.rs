@@ -101,6 +101,6 @@ pub mod perturbation;
 pub use error::{BoxError, Error, Result};
 
 /// The README's code is compiled and run with the tests.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "dataset"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -2,7 +2,8 @@
 //!
 //!     cargo test --profile backends --no-default-features --features wgpu --test backends
 //!
-//! Without a device, a software Vulkan driver included, the trials are reported as ignored.
+//! Without a device, a software Vulkan driver included, the trials are reported as ignored; where
+//! `ROGA_REQUIRE_DEVICE` is set, they fail.
 
 #[allow(dead_code)]
 #[path = "alignment/problems.rs"]
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
     if let Err(error) = &device {
         eprintln!("ignored: there is no wgpu device here ({error:?})");
     }
+    let required = std::env::var_os("ROGA_REQUIRE_DEVICE").is_some();
     let device = device.ok().map(|device| device.autodiff());
     let mut trials = Vec::new();
     for (name, config) in [
@@ -48,13 +50,13 @@ fn main() -> ExitCode {
     ] {
         let device = device.clone();
         let config = config.with_rho(if name == "erm" { 0.0 } else { 0.1 });
-        let ignored = device.is_none();
+        let ignored = device.is_none() && !required;
         let trial = Trial::test(format!("as_on_flex::{name}"), move || {
             as_on_flex(&config, device)
         });
         trials.push(trial.with_ignored_flag(ignored));
     }
-    let ignored = device.is_none();
+    let ignored = device.is_none() && !required;
     let copy = device.clone();
     let trial = Trial::test("a_zero_gradient_perturbs_nothing", move || {
         zero_gradient(copy)

@@ -38,7 +38,7 @@ pub struct Args {
         default_value = "erm,sam,roga-all,roga-sampled"
     )]
     methods: Vec<Method>,
-    /// The seeds: each draws its own split, pictures, first weights and batches
+    /// The seeds: each draws its own split of the people, forgeries, first weights and batches
     #[arg(long, value_delimiter = ',', default_value = "1")]
     seeds: Vec<u64>,
     /// Pixels of a side of the nets' pictures

@@ -12,6 +12,7 @@ use roga::detector::{
     dataset::{DomainConfig, FaceSource, Sample, split_by_person},
     encode::EncodeConfig,
     faces::Faces,
+    forgery::Forgery,
     portrait::{PortraitConfig, Portraits},
 };
 use serde::Serialize;
@@ -56,6 +57,16 @@ pub fn source(settings: &Settings) -> Result<InMemFaces, Box<dyn Error>> {
     Ok(InMemFaces::new(&faces, settings.threads)?)
 }
 
+/// How the samples of a forgery are made.
+pub fn domain(settings: &Settings, forgery: Forgery, seed: u64) -> DomainConfig {
+    DomainConfig::new(forgery)
+        .with_strength(settings.strength)
+        .with_encode(EncodeConfig::new().with_size(settings.size))
+        .with_copies(settings.copies)
+        .with_seed(seed)
+        .with_threads(settings.threads)
+}
+
 impl Pictures {
     pub fn new(
         source: &dyn FaceSource,
@@ -68,13 +79,7 @@ impl Pictures {
                 .forgeries
                 .iter()
                 .map(|forgery| {
-                    let samples = DomainConfig::new(*forgery)
-                        .with_strength(settings.strength)
-                        .with_encode(EncodeConfig::new().with_size(settings.size))
-                        .with_copies(settings.copies)
-                        .with_seed(seed)
-                        .with_threads(settings.threads)
-                        .build(source, part)?;
+                    let samples = domain(settings, *forgery, seed).build(source, part)?;
                     let shared = samples.into_iter().map(Arc::new).map(SharedSample);
                     Ok((forgery.name().into(), shared.collect()))
                 })

@@ -40,7 +40,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<(), Box<dyn Error>> {
-    let start = Instant::now();
+    let start_of_all = Instant::now();
     let settings = Settings::new(args)?;
     let device = args::device(&settings.device)?.autodiff();
     output::prepare(&args.output)?;
@@ -73,6 +73,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
                 let domains = vec![(forgery.clone(), samples.clone())];
                 let trained = train(Method::Erm, format!("{forgery} alone"), domains)?;
                 results.alone.push(Alone::new(seed, forgery, &trained)?);
+                results.save(&args.output)?;
             }
             continue;
         }
@@ -84,12 +85,14 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
             for &method in &settings.methods {
                 let domains = split.partition(pictures.train.iter().cloned())?.train;
                 let trained = train(method, format!("without {}", split.test()), domains)?;
-                results.runs.push(Run::new(seed, method, &split, trained)?);
+                results.push(Run::new(&settings, seed, method, &split, trained)?);
+                results.seconds = start_of_all.elapsed().as_secs_f64();
+                results.save(&args.output)?;
             }
         }
     }
     progress.finish();
-    results.seconds = start.elapsed().as_secs_f64();
+    results.seconds = start_of_all.elapsed().as_secs_f64();
     print!("\n{}", results.table());
     for path in results.save(&args.output)? {
         println!("{}", path.display());

@@ -9,22 +9,36 @@ use std::{
     sync::Arc,
 };
 
+use burn::optim::AdamWConfig;
 use plotters::prelude::*;
-use roga::{domain::DomainSplit, metric::Roc};
+use rand::{RngExt, SeedableRng, rngs::ChaCha8Rng};
+use roga::{
+    detector::{backbone::ResNetConfig, dataset::DomainConfig, forgery::Forgery},
+    domain::DomainSplit,
+    metric::Roc,
+    optim::RobustGradientAlignmentConfig,
+};
 use serde::Serialize;
 
 use crate::{
     args::Settings,
-    data::Counts,
+    data::{Counts, domain},
     method::Method,
     progress::duration,
-    training::{Scores, Trained},
+    training::{Scores, Trained, backbone},
 };
 
 /// Everything that a comparison has found.
 #[derive(Serialize)]
 pub struct Results {
     pub settings: Settings,
+    /// What the settings above amount to.
+    pub domains: Vec<DomainConfig>,
+    pub backbone: ResNetConfig,
+    pub optimizer: AdamWConfig,
+    pub schedule: &'static str,
+    pub augmentation: &'static str,
+    pub level: &'static str,
     pub pictures: Option<Counts>,
     pub runs: Vec<Run>,
     pub alone: Vec<Alone>,
@@ -43,17 +57,25 @@ pub struct Run {
     pub seen: f64,
     /// The AUC of every forgery.
     pub auc: BTreeMap<Arc<str>, f64>,
-    /// The standard error of `unseen` (Hanley and McNeil 1982).
+    /// The standard error of `unseen`, by a bootstrap over people.
     pub unseen_standard_error: f64,
+    /// `unseen` less that of ERM from the same seed, and the standard error of the difference, by
+    /// the same bootstrap.
+    pub unseen_to_erm: Option<[f64; 2]>,
+    /// All settings of the method.
+    pub config: RobustGradientAlignmentConfig,
     pub seconds: f64,
     pub skipped_steps: usize,
     pub losses: Vec<f64>,
     #[serde(skip)]
     roc: Roc,
+    #[serde(skip)]
+    draws: Vec<f64>,
 }
 
 impl Run {
     pub fn new(
+        settings: &Settings,
         seed: u64,
         method: Method,
         split: &DomainSplit,
@@ -69,7 +91,7 @@ impl Run {
         let (left_out, scores) = held_out.test.for_testing();
         let seen: Vec<f64> = held_out.train.iter().map(|(name, _)| auc[name]).collect();
         let roc = curve(&scores)?;
-        let forged = scores.forged.iter().filter(|forged| **forged).count();
+        let draws = bootstrap(&scores);
         Ok(Self {
             seed,
             left_out,
@@ -77,11 +99,14 @@ impl Run {
             unseen: roc.auc(),
             seen: seen.iter().sum::<f64>() / seen.len() as f64,
             auc,
-            unseen_standard_error: standard_error(roc.auc(), forged, scores.forged.len() - forged),
+            unseen_standard_error: deviation(&draws),
+            unseen_to_erm: None,
+            config: method.config(settings, seed),
             seconds: trained.seconds,
             skipped_steps: trained.skipped,
             losses: trained.losses,
             roc,
+            draws,
         })
     }
 }
@@ -107,22 +132,81 @@ impl Alone {
     }
 }
 
-/// The standard error of an AUC from the numbers of pictures (Hanley and McNeil, Radiology 1982).
-fn standard_error(auc: f64, positives: usize, negatives: usize) -> f64 {
-    let (p, n) = (positives as f64, negatives as f64);
-    let (q1, q2) = (auc / (2.0 - auc), 2.0 * auc * auc / (1.0 + auc));
-    let spread = (p - 1.0) * (q1 - auc * auc) + (n - 1.0) * (q2 - auc * auc);
-    ((auc * (1.0 - auc) + spread) / (p * n)).sqrt()
+/// AUCs of a test set whose people are drawn again with replacement: pictures of one person are
+/// not independent of each other. The same draws for every method.
+fn bootstrap(scores: &Scores) -> Vec<f64> {
+    let mut of_person: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (index, person) in scores.people.iter().enumerate() {
+        of_person.entry(person).or_default().push(index);
+    }
+    let of_person: Vec<Vec<usize>> = of_person.into_values().collect();
+    let mut rng = ChaCha8Rng::seed_from_u64(0);
+    let mut draw = || {
+        let drawn = (0..of_person.len()).map(|_| rng.random_range(0..of_person.len()));
+        let drawn: Vec<usize> = drawn
+            .flat_map(|person| &of_person[person])
+            .copied()
+            .collect();
+        let values: Vec<f64> = drawn.iter().map(|i| scores.scores[*i]).collect();
+        let forged: Vec<bool> = drawn.iter().map(|i| scores.forged[*i]).collect();
+        Roc::new(&values, &forged).map(|roc| roc.auc())
+    };
+    (0..DRAWS).filter_map(|_| draw().ok()).collect()
+}
+
+const DRAWS: usize = 400;
+
+fn deviation(values: &[f64]) -> f64 {
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    let squares = values.iter().map(|value| (value - mean).powi(2));
+    (squares.sum::<f64>() / (n - 1.0)).sqrt()
 }
 
 impl Results {
     pub fn new(settings: Settings) -> Self {
+        let seed = settings.seeds.first().copied().unwrap_or(0);
+        let domain = |forgery: &Forgery| domain(&settings, *forgery, seed);
         Self {
+            domains: settings.forgeries.iter().map(domain).collect(),
+            backbone: backbone(),
+            optimizer: AdamWConfig::new(),
+            schedule: "half a cosine from lr to 0",
+            augmentation: "every second picture mirrored",
+            level: "frame",
             settings,
             pictures: None,
             runs: Vec::new(),
             alone: Vec::new(),
             seconds: 0.0,
+        }
+    }
+
+    /// Adds a run, and what it is to ERM from the same start.
+    pub fn push(&mut self, run: Run) {
+        self.runs.push(run);
+        let erm: Vec<(u64, Arc<str>, f64, Vec<f64>)> = self
+            .runs
+            .iter()
+            .filter(|run| run.method == Method::Erm)
+            .map(|run| {
+                (
+                    run.seed,
+                    run.left_out.clone(),
+                    run.unseen,
+                    run.draws.clone(),
+                )
+            })
+            .collect();
+        for run in &mut self.runs {
+            let same = erm
+                .iter()
+                .find(|erm| (erm.0, &erm.1) == (run.seed, &run.left_out));
+            run.unseen_to_erm = same.map(|(_, _, unseen, draws)| {
+                let differences = run.draws.iter().zip(draws).map(|(a, b)| a - b);
+                let differences: Vec<f64> = differences.collect();
+                [run.unseen - unseen, deviation(&differences)]
+            });
         }
     }
 
@@ -148,22 +232,24 @@ impl Results {
             let values: Vec<f64> = self.of(method).map(value).collect();
             values.iter().sum::<f64>() / values.len() as f64
         };
-        let erm = self.settings.methods.contains(&Method::Erm);
+        let erm = self.of(Method::Erm).next().is_some();
         let mut table = String::new();
         let mut line = |text: &str| _ = writeln!(table, "{text}");
         line("| method | AUC unseen | to ERM | AUC seen | to ERM | time |");
         line("|---|---|---|---|---|---|");
         for &method in &self.settings.methods {
+            if self.of(method).next().is_none() {
+                continue;
+            }
             let (unseen, seen) = (mean(method, &|r| r.unseen), mean(method, &|r| r.seen));
-            let difference = |value: f64, of: &dyn Fn(&Run) -> f64| match erm {
-                true => format!("{:+.3}", value - mean(Method::Erm, of)),
-                false => "".into(),
-            };
             let seconds: f64 = self.of(method).map(|run| run.seconds).sum();
+            let seen_to_erm = match (erm, method) {
+                (false, _) | (_, Method::Erm) => String::new(),
+                (true, _) => format!("{:+.3}", seen - mean(Method::Erm, &|r| r.seen)),
+            };
             line(&format!(
-                "| {method} | {unseen:.3} | {} | {seen:.3} | {} | {} |",
-                difference(unseen, &|r| r.unseen),
-                difference(seen, &|r| r.seen),
+                "| {method} | {unseen:.3} | {} | {seen:.3} | {seen_to_erm} | {} |",
+                self.to_erm(method),
                 duration(seconds)
             ));
         }
@@ -172,25 +258,39 @@ impl Results {
         table
     }
 
+    /// The mean difference to ERM and its standard error.
+    fn to_erm(&self, method: Method) -> String {
+        let differences: Option<Vec<[f64; 2]>> =
+            self.of(method).map(|run| run.unseen_to_erm).collect();
+        match differences {
+            Some(all) if method != Method::Erm => {
+                let n = all.len() as f64;
+                let mean = all.iter().map(|[difference, _]| difference).sum::<f64>() / n;
+                let squares: f64 = all.iter().map(|[_, error]| error * error).sum();
+                format!("{mean:+.3} ± {:.3}", squares.sqrt() / n)
+            }
+            _ => String::new(),
+        }
+    }
+
     fn caption(&self) -> String {
         let settings = &self.settings;
         let left_out = match settings.leave_out.as_str() {
             "all" => "each forgery in its turn".to_string(),
             one => one.to_string(),
         };
-        let error = self
-            .runs
-            .iter()
-            .map(|run| run.unseen_standard_error)
-            .fold(0.0, f64::max);
         let pictures = self
             .pictures
             .as_ref()
             .map_or(0, |counts| counts.test_pictures);
+        let people = self
+            .pictures
+            .as_ref()
+            .map_or(0, |counts| counts.test_people);
         format!(
             "Frame AUC on people never seen. Unseen: {left_out}, left out of training; seen: the mean of\n\
-             the others. {} steps, the last weights, {} seed(s), {pictures} test pictures a forgery: the\n\
-             standard error of one AUC is up to {error:.3}. {} in all.",
+             the others; ±: one standard error of the difference, by a paired bootstrap over the people.\n\
+             {} steps, the last weights, {} seed(s), {pictures} test pictures a forgery of {people} people. {} in all.",
             settings.steps,
             settings.seeds.len(),
             duration(self.seconds)

@@ -30,6 +30,8 @@ pub struct Scores {
     pub forgery: Arc<str>,
     pub scores: Vec<f64>,
     pub forged: Vec<bool>,
+    /// Whose face each picture is of.
+    pub people: Vec<Arc<str>>,
 }
 
 /// What a training ends with.
@@ -52,7 +54,8 @@ pub fn start(settings: &Settings, seed: u64, device: &Device) -> roga::Result<Re
     Ok(net)
 }
 
-fn backbone() -> ResNetConfig {
+/// The net of all methods.
+pub fn backbone() -> ResNetConfig {
     ResNetConfig::small(2)
 }
 
@@ -134,5 +137,9 @@ fn score(net: &ResNet, forgery: Arc<str>, samples: &[SharedSample]) -> Scores {
         forgery,
         scores,
         forged: samples.iter().map(|sample| sample.0.label == 1).collect(),
+        people: samples
+            .iter()
+            .map(|sample| sample.0.person.clone())
+            .collect(),
     }
 }

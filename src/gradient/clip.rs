@@ -45,8 +45,9 @@ pub fn clip_by_global_norm<M: Module>(
         fn on<const D: usize>(&mut self, id: ParamId) {
             if let Some(tensor) = self.gradient.remove::<D>(id) {
                 let dtype = tensor.dtype();
-                let factor = self.factor.clone().to_device(&tensor.device());
-                let clipped = widen(tensor) * factor.reshape([1; D]);
+                let wide = widen(tensor);
+                let factor = self.factor.clone().to_device(&wide.device());
+                let clipped = wide.clone() * factor.cast(wide.dtype()).reshape([1; D]);
                 self.gradient.register(id, clipped.cast(dtype));
             }
         }

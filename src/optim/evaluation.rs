@@ -102,23 +102,35 @@ fn coefficients(
         Evaluation::All | Evaluation::Consensus => table(&product),
         Evaluation::Own => table(&|i, j| if i == j { weights[i] } else { 0.0 }),
         Evaluation::Others => {
-            let others = |i: usize| (0..k).filter(move |&j| j != i).map(move |j| product(i, j));
-            let pairs: f64 = (0..k).flat_map(others).sum();
-            let enough = weights.iter().filter(|p| **p > 0.0).count() > 1;
-            two_domains("evaluation `others`", enough, k)?;
-            table(&|i, j| if i == j { 0.0 } else { product(i, j) / pairs })
+            two_domains("evaluation `others`", weights)?;
+            {
+                let pairs = pairs(weights);
+                table(&|i, j| if i == j { 0.0 } else { product(i, j) / pairs })
+            }
         }
         Evaluation::Sampled => {
-            let drawn = draw(config, k, step)?;
-            table(&|i, j| {
-                if drawn[i] == j {
-                    k as f64 * product(i, j)
-                } else {
-                    0.0
-                }
+            let drawn = draw(config, weights, step)?;
+            // Every pair is drawn with the same probability: its inverse makes up for it.
+            let active = weights.iter().filter(|p| **p > 0.0).count() as f64;
+            let factor = match config.draw {
+                Draw::Permutation | Draw::Independent => active,
+                Draw::Derangement => (active - 1.0) / pairs(weights),
+            };
+            table(&|i, j| match drawn[i] == Some(j) {
+                true => factor * product(i, j),
+                false => 0.0,
             })
         }
     })
+}
+
+/// $\sum_{i \ne j} p_i\, p_j$.
+fn pairs(weights: &[f64]) -> f64 {
+    let of = |i: usize| {
+        let others = weights.iter().enumerate().filter(move |(j, _)| *j != i);
+        others.map(|(_, weight)| weights[i] * weight).sum::<f64>()
+    };
+    (0..weights.len()).map(of).sum()
 }
 
 /// The points of the coefficients' rows, or one point where all rows share it.
@@ -151,31 +163,40 @@ fn points(config: &RobustGradientAlignmentConfig, coefficients: &[Vec<f64>]) -> 
     }
 }
 
-/// $\pi$: the domain evaluated at every point.
-fn draw(config: &RobustGradientAlignmentConfig, k: usize, step: u64) -> Result<Vec<usize>> {
+/// $\pi$: the domain evaluated at every point, among those with a weight above 0.
+fn draw(
+    config: &RobustGradientAlignmentConfig,
+    weights: &[f64],
+    step: u64,
+) -> Result<Vec<Option<usize>>> {
     let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
     rng.set_stream(step);
-    let mut drawn: Vec<usize> = (0..k).collect();
+    let active: Vec<usize> = (0..weights.len()).filter(|i| weights[*i] > 0.0).collect();
+    let mut drawn = active.clone();
     match config.draw {
         Draw::Permutation => drawn.shuffle(&mut rng),
-        Draw::Independent => drawn.fill_with(|| rng.random_range(0..k)),
+        Draw::Independent => drawn.fill_with(|| active[rng.random_range(0..active.len())]),
         Draw::Derangement => {
-            two_domains("draw `derangement`", k > 1, k)?;
+            two_domains("draw `derangement`", weights)?;
             // Rejection keeps it uniform; a permutation is without fixed points one time in e.
-            while drawn.iter().enumerate().any(|(i, j)| i == *j) {
+            while active.iter().zip(&drawn).any(|(i, j)| i == j) {
                 drawn.shuffle(&mut rng);
             }
         }
     }
-    Ok(drawn)
+    let mut map = vec![None; weights.len()];
+    for (i, j) in active.into_iter().zip(drawn) {
+        map[i] = Some(j);
+    }
+    Ok(map)
 }
 
-fn two_domains(what: &str, enough: bool, k: usize) -> Result<()> {
-    if enough {
-        return Ok(());
+fn two_domains(what: &str, weights: &[f64]) -> Result<()> {
+    match weights.iter().filter(|p| **p > 0.0).count() {
+        enough if enough > 1 => Ok(()),
+        few => Err(Error::Domains {
+            rule: "be at least two with a weight above 0",
+            found: format!("{what} was given {few}"),
+        }),
     }
-    Err(Error::Domains {
-        rule: "be at least two with a weight above 0",
-        found: format!("{what} was given {k}"),
-    })
 }

@@ -100,8 +100,8 @@ impl RobustGradient {
             readback: Readback::default(),
         };
 
+        check_trainable(model)?;
         let at_theta = displaced(model, &[]);
-        check_trainable(&at_theta)?;
         let clean = self.clean_passes(&mut passes, &at_theta, &weights, &plan)?;
         let (perturbed, points) = self.perturbed_passes(&mut passes, model, &clean, &plan)?;
         drop(clean.gradients);
@@ -160,7 +160,8 @@ impl RobustGradient {
             losses.push(passes.readback.push(loss));
             gradients.push(gradient);
         }
-        let terms: Vec<_> = weights.iter().copied().zip(&gradients).collect();
+        let terms = weights.iter().copied().zip(&gradients);
+        let terms: Vec<_> = terms.filter(|(weight, _)| *weight > 0.0).collect();
         let mean = combine(at_theta, &terms);
         let pooled = |point: &Point| point.ascent == PointAscent::Pooled;
         let mean_square = (self.config.report || plan.points.iter().any(pooled))
@@ -346,7 +347,7 @@ fn check_trainable<M: Module>(model: &M) -> Result<()> {
         return Ok(());
     }
     Err(Error::Model {
-        rule: "have a trainable parameter",
-        found: "all of them are frozen or there is none".into(),
+        rule: "have a trainable parameter on a device with autodiff",
+        found: "all of them are frozen, or on a device without autodiff, or there is none".into(),
     })
 }

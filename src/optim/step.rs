@@ -1,5 +1,8 @@
 use burn::{
-    lr_scheduler::module_lr_scheduler::ModuleLearningRate, module::Module, optim::ModuleOptimizer,
+    lr_scheduler::module_lr_scheduler::ModuleLearningRate,
+    module::{Module, ModuleVisitor, Param},
+    optim::ModuleOptimizer,
+    tensor::Tensor,
 };
 
 use super::{DomainLoss, RobustGradient, StepReport};
@@ -52,7 +55,10 @@ use crate::{Error, Result, domain::DomainBatches, perturbation::tie_shared_param
 ///   of the domains. The perturbed passes work on statistics of their own. A frozen batch
 ///   normalisation stays as it is.
 /// * **A loss or gradient that is not finite**, in any pass, skips the step: nothing has changed,
-///   bit for bit, and the report says which domain and which pass.
+///   bit for bit, and the report says which domain and which pass. A gradient whose norm is beyond
+///   the range of its numbers' squares counts as one: above about $1.8 \cdot 10^{19}$ in 32 bits.
+/// * **A domain of weight 0** goes through its clean pass, is reported and counts for running
+///   statistics; it does not count in $G$, and no domain is evaluated at its point.
 /// * **An error of the closure**, or a panic, leaves model and optimizer as they were.
 #[derive(Clone)]
 pub struct RobustGradientAlignment {
@@ -90,13 +96,7 @@ impl RobustGradientAlignment {
         L: DomainLoss<M>,
     {
         let lr = lr.into();
-        if !lr.base().is_finite() {
-            return Err(Error::Setting {
-                field: "lr",
-                rule: "be finite",
-                value: lr.base().to_string(),
-            });
-        }
+        check_learning_rate(&lr, model)?;
         let (gradients, report) = self.gradient.gradients(model, domains, loss)?;
         if !report.is_skipped() {
             let updated = self.base.step(lr, model.clone(), gradients);
@@ -121,5 +121,46 @@ impl std::fmt::Debug for RobustGradientAlignment {
         f.debug_struct("RobustGradientAlignment")
             .field("gradient", &self.gradient)
             .finish_non_exhaustive()
+    }
+}
+
+/// Refuses a learning rate that is not finite, of any parameter.
+fn check_learning_rate<M: Module>(lr: &ModuleLearningRate, model: &M) -> Result<()> {
+    struct Rates<'a> {
+        lr: &'a ModuleLearningRate,
+        path: Vec<String>,
+        refused: Option<f64>,
+    }
+
+    impl ModuleVisitor for Rates<'_> {
+        fn enter_module(&mut self, name: &str, _container: &str) {
+            self.path.push(name.into());
+        }
+
+        fn exit_module(&mut self, _name: &str, _container: &str) {
+            self.path.pop();
+        }
+
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let rate = self.lr.lr_from_param(param.id, Some(&self.path.join(".")));
+            if !rate.is_finite() {
+                self.refused = Some(rate);
+            }
+        }
+    }
+
+    let mut rates = Rates {
+        lr,
+        path: Vec::new(),
+        refused: None,
+    };
+    model.visit(&mut rates);
+    match rates.refused {
+        None => Ok(()),
+        Some(rate) => Err(Error::Setting {
+            field: "lr",
+            rule: "be finite",
+            value: rate.to_string(),
+        }),
     }
 }

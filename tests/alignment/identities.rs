@@ -231,11 +231,46 @@ fn the_mean_of_sampled_over_all_maps_is_all() {
         }
     }
     // Derangements of three are the two rotations; their mean is `others`.
-    let sampled = perturbed(Evaluation::Sampled, 0.3, 0.05).with_draw(Draw::Derangement);
+    for weights in [vec![1.0, 1.0, 1.0], vec![1.0, 2.0, 4.0]] {
+        let config = |evaluation| {
+            perturbed(evaluation, 0.3, 0.05).with_domain_weights(Some(weights.clone()))
+        };
+        let sampled = config(Evaluation::Sampled).with_draw(Draw::Derangement);
+        let seen = sampled_gradients(&sampled, &theta, 2);
+        let mean: Vec<f32> = (0..3).map(|k| (seen[0][k] + seen[1][k]) / 2.0).collect();
+        let others = gradient_of(&config(Evaluation::Others), &theta, &waves());
+        assert_close(&mean, &others, 2e-6);
+    }
+}
+
+#[test]
+fn a_domain_of_weight_zero_is_as_if_it_were_not_there() {
+    let theta = [0.3f32, -0.8, 1.1];
+    for evaluation in [
+        Evaluation::All,
+        Evaluation::Own,
+        Evaluation::Others,
+        Evaluation::Consensus,
+    ] {
+        let config = perturbed(evaluation, 0.3, 0.05);
+        let with = config
+            .clone()
+            .with_domain_weights(Some(vec![1.0, 0.0, 2.0]));
+        let without = config.with_domain_weights(Some(vec![1.0, 2.0]));
+        let two = [waves()[0].clone(), waves()[2].clone()];
+        assert_close(
+            &gradient_of(&with, &theta, &waves()),
+            &gradient_of(&without, &theta, &two),
+            1e-6,
+        );
+    }
+    let all = perturbed(Evaluation::All, 0.3, 0.05).with_domain_weights(Some(vec![1.0, 0.0, 2.0]));
+    let all = gradient_of(&all, &theta, &waves());
+    let sampled =
+        perturbed(Evaluation::Sampled, 0.3, 0.05).with_domain_weights(Some(vec![1.0, 0.0, 2.0]));
     let seen = sampled_gradients(&sampled, &theta, 2);
     let mean: Vec<f32> = (0..3).map(|k| (seen[0][k] + seen[1][k]) / 2.0).collect();
-    let others = gradient_of(&perturbed(Evaluation::Others, 0.3, 0.05), &theta, &waves());
-    assert_close(&mean, &others, 2e-6);
+    assert_close(&mean, &all, 2e-6);
 }
 
 /// One gradient for each of the maps that the draws of many steps go through.

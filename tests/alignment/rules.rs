@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use burn::{
     grad_clipping::GradientClippingConfig,
-    lr_scheduler::module_lr_scheduler::ModuleLearningRate,
+    lr_scheduler::{constant::ConstantLr, module_lr_scheduler::ModuleLrScheduler},
     module::{Module, Param, ParamGroup},
     nn::{Linear, LinearConfig},
     optim::{
@@ -168,13 +168,26 @@ fn a_parameter_without_a_gradient_in_some_domain_counts_as_zero_there() {
             .with_evaluation(evaluation)
             .init(decaying.init())
             .unwrap();
-        let mut b_in_passes_at_a = Vec::new();
-        optim
+        let b = values(&model.b.weight.val());
+        let mut in_passes = Vec::new();
+        let report = optim
             .step(0.1, &mut model, &domains, |model: &Heads, first: &bool| {
-                b_in_passes_at_a.push(values(&model.b.weight.val()));
+                in_passes.push(values(&model.b.weight.val()));
                 loss(model, first)
             })
             .unwrap();
+        if evaluation == Evaluation::Own {
+            // At the point of the first domain, its head and the mean's shift have moved, the
+            // second head by the shift alone.
+            assert_eq!(report.points[0].ascent, Some(0));
+            let moved: Vec<f32> = in_passes[2]
+                .iter()
+                .zip(&b)
+                .map(|(a, b)| (a - b).abs())
+                .collect();
+            let shift = 5e-4 * report.mean_gradient_norm.unwrap() as f32;
+            assert!(moved.iter().all(|moved| *moved <= shift + 1e-6));
+        }
         assert_eq!(
             values(&model.unused.weight.val()),
             values(&before.unused.weight.val())
@@ -279,15 +292,16 @@ fn groups_of_the_base_optimizer_and_of_the_learning_rate_are_kept() {
         .unwrap()
         .gradients(&net.clone().train(), &batches(0, &device), net_loss)
         .unwrap();
-    let by_hand = base.clone().step(0.1, net.clone(), gradients);
+    // The first layer learns at a tenth of the rate.
+    let rates = || {
+        ModuleLrScheduler::new(ConstantLr::new(0.1))
+            .with_group(ParamGroup::from_predicate("first"), ConstantLr::new(0.01))
+            .step()
+    };
+    let by_hand = base.clone().step(rates(), net.clone(), gradients);
     let mut optim = config.init(base).unwrap();
     optim
-        .step(
-            ModuleLearningRate::from(0.1),
-            &mut net,
-            &batches(0, &device),
-            net_loss,
-        )
+        .step(rates(), &mut net, &batches(0, &device), net_loss)
         .unwrap();
     assert_eq!(
         values(&net.second.weight.val()),
@@ -344,14 +358,12 @@ fn inject_everywhere(config: &Config, bad: f32, quantity: Quantity, device: &bur
                     match (this == injected, quantity) {
                         (false, _) => loss,
                         (true, Quantity::Loss) => loss * bad,
-                        // 0 · √0: a finite loss, an infinite derivative times what is injected.
+                        // √(w − w) is 0 with an infinite derivative; 0 · ∞ is NaN.
                         (true, Quantity::Gradient) => {
-                            let zero = net.second.weight.val().sum().mul_scalar(0.0);
-                            loss + zero.sqrt().mul_scalar(if bad.is_nan() {
-                                1.0
-                            } else {
-                                bad.signum()
-                            })
+                            let weight = net.second.weight.val();
+                            let zero = (weight.clone() - weight.detach()).sum();
+                            let factor = if bad.is_nan() { 0.0 } else { bad.signum() };
+                            loss + zero.sqrt().mul_scalar(factor)
                         }
                     }
                 },
@@ -394,6 +406,105 @@ fn expect_place(found: &NonFinite, injected: usize, report: &roga::optim::StepRe
     assert_eq!(found.domain.as_deref(), Some(names[domain]));
     let ascent = ascent.map(|ascent| names[ascent].into());
     assert_eq!(found.pass, Pass::Perturbed { ascent });
+}
+
+#[test]
+fn a_combination_that_is_not_finite_changes_nothing() {
+    let device = device();
+    let mut net = Net::new(&device);
+    let state = net.state();
+    let mut optim = Config::new()
+        .with_clean_weight(1e30)
+        .init(momentum())
+        .unwrap();
+    let report = optim
+        .step(0.1, &mut net, &batches(0, &device), net_loss)
+        .unwrap();
+    let found = NonFinite {
+        domain: None,
+        pass: Pass::Combination,
+        quantity: Quantity::Gradient,
+    };
+    assert_eq!(report.outcome, Outcome::Skipped(found));
+    assert_eq!(net.state(), state);
+}
+
+#[test]
+fn the_autodiff_state_of_parameters_is_kept() {
+    let device = burn::tensor::Device::flex()
+        .autodiff()
+        .gradient_checkpointing();
+    let mut net = Net::new(&device);
+    let strategy = net.first.weight.val().gradient_checkpointing_strategy();
+    assert_ne!(
+        strategy,
+        Net::new(&crate::problems::device())
+            .first
+            .weight
+            .val()
+            .gradient_checkpointing_strategy()
+    );
+    let mut optim = Config::new().init(momentum()).unwrap();
+    optim
+        .step(
+            0.1,
+            &mut net,
+            &batches(0, &device),
+            |net: &Net, batch: &Batch| {
+                let weight = net.first.weight.val();
+                assert_eq!(weight.gradient_checkpointing_strategy(), strategy);
+                assert!(weight.is_require_grad());
+                net.loss(batch)
+            },
+        )
+        .unwrap();
+    let weight = net.first.weight.val();
+    assert_eq!(weight.gradient_checkpointing_strategy(), strategy);
+}
+
+#[test]
+fn a_model_without_autodiff_is_refused_before_any_pass() {
+    let device = device();
+    let mut net = Net::new(&device).valid();
+    let error = Config::new()
+        .init(momentum())
+        .unwrap()
+        .step(
+            0.1,
+            &mut net,
+            &batches(0, &device),
+            |_: &Net, _: &Batch| -> Tensor<1> { unreachable!("no pass is made") },
+        )
+        .unwrap_err();
+    assert!(matches!(error, Error::Model { .. }), "{error}");
+}
+
+#[test]
+fn norms_of_half_precision_are_taken_in_single() {
+    use burn::tensor::DType;
+    let device = device();
+    // 300² is beyond what 16 bits hold.
+    let theta = Tensor::<1>::from_floats([1.0, 1.0], &device).cast(DType::F16);
+    let mut model = Point {
+        theta: Param::from_tensor(theta),
+    };
+    let report = Config::new()
+        .with_rho(1.0)
+        .with_gamma(0.0)
+        .init(SgdConfig::new().init())
+        .unwrap()
+        .step(
+            1e-3,
+            &mut model,
+            &domains(&waves()[..1]),
+            |m: &Point, _: &Loss| m.theta.val().mul_scalar(300.0).sum(),
+        )
+        .unwrap();
+    let norm = 300.0 * std::f64::consts::SQRT_2;
+    assert!((report.domains[0].gradient_norm - norm).abs() < 0.1);
+    assert!(!report.is_skipped());
+    assert_eq!(model.theta.val().dtype(), DType::F16);
+    assert_close(&model.values(), &[0.7, 0.7], 1e-3);
 }
 
 #[test]
@@ -646,7 +757,7 @@ fn domains_and_losses_that_cannot_work_are_refused() {
     });
     assert_eq!(
         error(frozen),
-        "the model must have a trainable parameter, but all of them are frozen or there is none"
+        "the model must have a trainable parameter on a device with autodiff, but all of them are frozen, or on a device without autodiff, or there is none"
     );
     assert_eq!(model.values(), before);
 }

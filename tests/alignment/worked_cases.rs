@@ -152,6 +152,79 @@ fn case_b_gradients_and_report() {
     close(report.points[0].sharpness, sharpness);
 }
 
+/// Case A with weights (¼, ¾): ḡ = ¼·2 + ¾·(−4) = −2.5, points 1 + 0.1 + 0.125 and 1 − 0.1 + 0.125.
+#[test]
+fn case_a_with_domain_weights() {
+    let weighted = |config: Config| config.with_domain_weights(Some(vec![1.0, 3.0]));
+    let (rho, gamma) = (0.1, 0.05);
+    // g₁(w) = 2w, g₂(w) = 8w − 12.
+    let (g1, g2) = (|w: f64| 2.0 * w, |w: f64| 8.0 * w - 12.0);
+    let mean = |w: f64| 0.25 * g1(w) + 0.75 * g2(w);
+    let (first, second) = (1.225, 1.025);
+    let middle = 1.0 + 0.25 * 0.1 - 0.75 * 0.1 + 0.125;
+    for (config, expected) in [
+        (Config::erm(), -2.5),
+        (
+            perturbed(Evaluation::All, rho, gamma),
+            0.25 * mean(first) + 0.75 * mean(second),
+        ),
+        (
+            perturbed(Evaluation::Own, rho, gamma),
+            0.25 * g1(first) + 0.75 * g2(second),
+        ),
+        (
+            perturbed(Evaluation::Others, rho, gamma),
+            0.5 * g2(first) + 0.5 * g1(second),
+        ),
+        (perturbed(Evaluation::Consensus, rho, gamma), mean(middle)),
+        (Config::sam(rho), mean(0.9)),
+    ] {
+        let gradient = gradient_of(&weighted(config), &[1.0], &case_a());
+        assert_close(&gradient, &[expected as f32], 2e-6);
+    }
+    let model = Point::new(&[1.0], &device());
+    let config = weighted(perturbed(Evaluation::All, rho, gamma));
+    let (_, report) = config
+        .init_gradient()
+        .unwrap()
+        .gradients(&model, &domains(&case_a()), |m, loss: &Loss| loss.at(m))
+        .unwrap();
+    let close = |a: f64, b: f64| assert!((a - b).abs() < 2e-6, "{a} is not {b}");
+    // Both losses are 1 at w = 1.
+    close(report.mean_loss(), 1.0);
+    let loss = |w: f64| 0.25 * w * w + 0.75 * (2.0 * w - 3.0) * (2.0 * w - 3.0);
+    close(report.points[0].sharpness, loss(first) - 1.0);
+    close(report.points[1].sharpness, loss(second) - 1.0);
+    close(report.points[0].gradient_norm.unwrap(), mean(first).abs());
+    close(report.points[0].alignment.unwrap(), 1.0);
+    close(report.mean_gradient_norm.unwrap(), 2.5);
+    close(
+        report.update_gradient_norm,
+        (0.25 * mean(first) + 0.75 * mean(second)).abs(),
+    );
+    assert_eq!(report.conflicts, Some(vec![(0, 1)]));
+    close(report.cosines.unwrap()[0][1], -1.0);
+}
+
+#[test]
+fn case_a_mean_loss_is_weighted() {
+    let model = Point::new(&[2.0], &device());
+    let config = Config::sagm(0.1, 0.05).with_domain_weights(Some(vec![1.0, 3.0]));
+    let (_, report) = config
+        .init_gradient()
+        .unwrap()
+        .gradients(&model, &domains(&case_a()), |m, loss: &Loss| loss.at(m))
+        .unwrap();
+    // L₁ = 4, L₂ = 1 at w = 2; ḡ = ¼·4 + ¾·4 = 4, one point: 2 + 0.1 − 0.2.
+    let close = |a: f64, b: f64| assert!((a - b).abs() < 2e-6, "{a} is not {b}");
+    close(report.mean_loss(), 1.75);
+    let there = 0.25 * 1.9 * 1.9 + 0.75 * 0.8 * 0.8;
+    assert_eq!(report.points.len(), 1);
+    assert_eq!(report.points[0].ascent, None);
+    close(report.points[0].sharpness, there - 1.75);
+    assert_eq!(report.conflicts, Some(vec![]));
+}
+
 #[test]
 fn case_c_a_domain_without_a_gradient() {
     let (rho, gamma, theta) = (0.1, 0.01, [1.0, 1.0]);
