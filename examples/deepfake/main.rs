@@ -97,5 +97,5 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     for path in results.save(&args.output)? {
         println!("{}", path.display());
     }
-    Ok(())
+    results.check_alone()
 }

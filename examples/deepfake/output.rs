@@ -111,6 +111,9 @@ impl Run {
     }
 }
 
+/// What a forgery has to reach alone.
+const LEARNED: f64 = 0.85;
+
 /// A forgery trained on alone: whether it can be learned at all.
 #[derive(Serialize)]
 pub struct Alone {
@@ -215,6 +218,19 @@ impl Results {
             return self.table_alone();
         }
         self.table_of_methods()
+    }
+
+    /// An error for a forgery that was trained on alone and not learned.
+    pub fn check_alone(&self) -> Result<(), Box<dyn Error>> {
+        let short = self.alone.iter().find(|alone| alone.auc < LEARNED);
+        match short.filter(|_| !self.settings.quick) {
+            None => Ok(()),
+            Some(Alone { forgery, auc, .. }) => Err(format!(
+                "{forgery} reaches an AUC of {auc:.3} alone, below {LEARNED}: a forgery that \
+                 cannot be learned says nothing about generalisation"
+            )
+            .into()),
+        }
     }
 
     /// A row for each forgery trained on alone.

@@ -75,3 +75,63 @@ pub fn clip_by_global_norm<M: Module>(
     for_each_parameter(model, &mut clip);
     Ok(clip.gradient)
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::{
+        module::{Module, Param},
+        tensor::Device,
+    };
+
+    use super::*;
+
+    #[derive(Module, Debug)]
+    struct Two {
+        a: Param<Tensor<1>>,
+        b: Param<Tensor<1>>,
+    }
+
+    fn clipped(a: f32, b: f32, max_norm: f64) -> Result<[f32; 2]> {
+        let device = Device::flex();
+        let number = |x: f32| Tensor::<1>::from_floats([x], &device);
+        let model = Two {
+            a: Param::from_tensor(number(0.0)),
+            b: Param::from_tensor(number(0.0)),
+        };
+        let mut gradient = GradientsParams::new();
+        gradient.register(model.a.id, number(a));
+        gradient.register(model.b.id, number(b));
+        let clipped = clip_by_global_norm(&model, gradient, max_norm)?;
+        let read = |id| clipped.get::<1>(id).map_or(f32::NAN, |x| x.into_scalar());
+        Ok([read(model.a.id), read(model.b.id)])
+    }
+
+    #[test]
+    fn the_norm_is_that_of_all_parameters() {
+        let [a, b] = clipped(3.0, 4.0, 1.0).unwrap();
+        assert!((a - 0.6).abs() < 1e-6 && (b - 0.8).abs() < 1e-6);
+    }
+
+    #[test]
+    fn what_is_below_stays_bit_for_bit() {
+        assert_eq!(clipped(3.0, 4.0, 5.0).unwrap(), [3.0, 4.0]);
+        assert_eq!(clipped(0.0, 0.0, 1.0).unwrap(), [0.0, 0.0]);
+    }
+
+    #[test]
+    fn what_is_not_finite_stays_so() {
+        assert!(clipped(f32::NAN, 1.0, 1.0).unwrap()[0].is_nan());
+        assert!(!clipped(f32::INFINITY, 1.0, 1.0).unwrap()[0].is_finite());
+    }
+
+    #[test]
+    fn norms_that_cannot_work_are_refused() {
+        for max_norm in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            let error = clipped(3.0, 4.0, max_norm).unwrap_err().to_string();
+            assert!(
+                error.starts_with("max_norm must be finite and above 0"),
+                "{error}"
+            );
+        }
+    }
+}

@@ -5,7 +5,7 @@ use std::cell::Cell;
 
 use burn::{
     lr_scheduler::module_lr_scheduler::ModuleLearningRate,
-    module::Module,
+    module::{Module, ModuleVisitor, Param},
     optim::{
         AdamConfig, AdamWConfig, GradientsParams, LionConfig, ModuleOptimizer, SgdConfig,
         momentum::MomentumConfig,
@@ -15,7 +15,6 @@ use burn::{
 use proptest::prelude::*;
 use roga::{
     domain::DomainBatches,
-    gradient,
     optim::{Ascent, Draw, Evaluation, RobustGradientAlignmentConfig as Config},
 };
 
@@ -353,6 +352,23 @@ fn bases() -> Vec<(f64, ModuleOptimizer)> {
     ]
 }
 
+/// Gradients times a number, with nothing but burn.
+fn scaled(net: &Net, gradients: GradientsParams, factor: f64) -> GradientsParams {
+    struct Scale(GradientsParams, f64);
+
+    impl ModuleVisitor for Scale {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if let Some(gradient) = self.0.remove::<D>(param.id) {
+                self.0.register(param.id, gradient.mul_scalar(self.1));
+            }
+        }
+    }
+
+    let mut scale = Scale(gradients, factor);
+    net.visit(&mut scale);
+    scale.0
+}
+
 fn net_loss(net: &Net, batch: &Batch) -> Tensor<1> {
     net.loss(batch)
 }
@@ -401,7 +417,7 @@ fn without_ascent_and_shift_it_is_the_base_optimizer_bit_for_bit() {
                 let summed = accumulator.grads();
                 let mean = match domains {
                     1 => summed,
-                    k => gradient::combine(&theirs, &[(1.0 / k as f64, &summed)]),
+                    k => scaled(&theirs, summed, 1.0 / k as f64),
                 };
                 theirs = base.step(lr, theirs, mean);
                 assert_eq!(ours.state(), theirs.state(), "step {step}");
@@ -418,7 +434,13 @@ fn without_ascent_and_shift_it_is_the_base_optimizer_bit_for_bit() {
 #[test]
 fn a_learning_rate_of_zero_leaves_the_parameters_and_takes_the_clean_statistics() {
     let device = device();
-    for evaluation in [Evaluation::All, Evaluation::Own, Evaluation::Sampled] {
+    for evaluation in [
+        Evaluation::All,
+        Evaluation::Own,
+        Evaluation::Others,
+        Evaluation::Sampled,
+        Evaluation::Consensus,
+    ] {
         let mut net = Net::new(&device);
         let expected = net.clone().train();
         for (_, batch) in batches(0, &device).iter() {

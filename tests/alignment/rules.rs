@@ -654,7 +654,25 @@ fn dropout_draws_the_same_masks_where_a_noise_seed_asks_for_it() {
             .fold(0.0, f64::max)
     };
     assert!(sharpness(config.clone()) > 1e-4);
-    assert_eq!(sharpness(config.with_noise_seed(Some(3))), 0.0);
+    let config = config.with_noise_seed(Some(3));
+    assert_eq!(sharpness(config.clone()), 0.0);
+
+    // Other masks in every step and for every domain.
+    let robust = config.init_gradient().unwrap();
+    let (_, one) = batches(0, &device)
+        .iter()
+        .next()
+        .map(|(n, b)| (n.clone(), b.clone()))
+        .unwrap();
+    let same = DomainBatches::unnamed([one.clone(), one]).unwrap();
+    let mut losses: Vec<u64> = Vec::new();
+    for _ in 0..2 {
+        let (_, report) = robust.gradients(&net, &same, net_loss).unwrap();
+        losses.extend(report.domains.iter().map(|domain| domain.loss.to_bits()));
+    }
+    losses.sort_unstable();
+    losses.dedup();
+    assert_eq!(losses.len(), 4);
 }
 
 #[test]
