@@ -103,10 +103,8 @@ fn coefficients(
         Evaluation::Own => table(&|i, j| if i == j { weights[i] } else { 0.0 }),
         Evaluation::Others => {
             two_domains("evaluation `others`", weights)?;
-            {
-                let pairs = pairs(weights);
-                table(&|i, j| if i == j { 0.0 } else { product(i, j) / pairs })
-            }
+            let pairs = pairs(weights);
+            table(&|i, j| if i == j { 0.0 } else { product(i, j) / pairs })
         }
         Evaluation::Sampled => {
             let drawn = draw(config, weights, step)?;
