@@ -99,7 +99,7 @@ fn case_a_fixed_points() {
         assert_close(
             &gradient_of(&config, &[fixed_point], &case_a()),
             &[0.0],
-            2e-6,
+            1e-6,
         );
     }
 }
