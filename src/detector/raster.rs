@@ -1,6 +1,9 @@
 //! Arithmetic on pictures of floats, as the renderer, the forgeries and the encode chain need it.
 
-use image::{ImageBuffer, Luma, Rgb, Rgb32FImage, RgbImage, imageops};
+use image::{
+    ImageBuffer, Luma, Rgb, Rgb32FImage, RgbImage,
+    imageops::{self, FilterType},
+};
 
 /// One number a pixel: a mask in $[0, 1]$, or one channel.
 pub(crate) type Plane = ImageBuffer<Luma<f32>, Vec<f32>>;
@@ -148,6 +151,15 @@ pub(crate) fn moments(picture: &Rgb32FImage, mask: &Plane) -> [(f32, f32); 3] {
         let variance = (squares / weight - mean * mean).max(0.0);
         (mean as f32, variance.sqrt() as f32)
     })
+}
+
+/// The picture shrunk by a factor, to 8 pixels a side at the least, and brought back to its size
+/// by a filter.
+pub(crate) fn coarsened(picture: &Rgb32FImage, factor: f32, back: FilterType) -> Rgb32FImage {
+    let (width, height) = picture.dimensions();
+    let shrunk = |side: u32| ((side as f32 / factor.max(1.0)) as u32).max(8);
+    let small = imageops::resize(picture, shrunk(width), shrunk(height), FilterType::Triangle);
+    imageops::resize(&small, width, height, back)
 }
 
 #[cfg(test)]

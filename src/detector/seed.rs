@@ -1,7 +1,9 @@
 //! A random generator of its own for every thing that is made, so that what is made first does
 //! not matter.
 
-use rand::{SeedableRng, rngs::ChaCha8Rng};
+use rand::rngs::ChaCha8Rng;
+
+use crate::domain::shuffle::random;
 
 /// What a generator is for. Generators for different purposes have nothing in common.
 #[derive(Clone, Copy)]
@@ -15,11 +17,7 @@ pub(crate) enum Purpose {
 
 /// The generator for a purpose and a quadruple of numbers.
 pub(crate) fn generator(purpose: Purpose, numbers: [u64; 4]) -> ChaCha8Rng {
-    let mut seed = [0; 32];
-    for (bytes, number) in seed.chunks_exact_mut(8).zip(numbers) {
-        bytes.copy_from_slice(&number.to_le_bytes());
-    }
-    let mut rng = ChaCha8Rng::from_seed(seed);
+    let mut rng = random(numbers);
     rng.set_stream(purpose as u64);
     rng
 }

@@ -5,7 +5,7 @@ mod epoch;
 mod holdout;
 #[cfg(feature = "dataset")]
 mod loader;
-mod shuffle;
+pub(crate) mod shuffle;
 mod split;
 
 pub use batch::*;

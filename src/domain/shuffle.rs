@@ -1,7 +1,7 @@
 use rand::{Rng, SeedableRng, rngs::ChaCha8Rng};
 
 /// The random numbers that belong to these words, the same in every release and on every machine.
-pub(super) fn random(words: [u64; 4]) -> ChaCha8Rng {
+pub(crate) fn random(words: [u64; 4]) -> ChaCha8Rng {
     let mut seed = [0; 32];
     for (bytes, word) in seed.chunks_exact_mut(8).zip(words) {
         bytes.copy_from_slice(&word.to_le_bytes());

@@ -141,13 +141,13 @@ impl RobustGradient {
     }
 
     /// Step 1: the domains' gradients at $\theta$, their mean and their inner products.
-    fn clean_passes<M, B, L, F>(
+    fn clean_passes<'w, M, B, L, F>(
         &self,
         passes: &mut Passes<'_, B, F>,
         at_theta: &M,
-        weights: &[f64],
+        weights: &'w [f64],
         plan: &Plan,
-    ) -> Result<Clean>
+    ) -> Result<Clean<'w>>
     where
         M: Module,
         L: DomainLoss<M>,
@@ -190,7 +190,7 @@ impl RobustGradient {
             norms,
             mean,
             mean_norm: mean_square.map(Tensor::sqrt),
-            weights: weights.to_vec(),
+            weights,
             readings,
         })
     }
@@ -200,7 +200,7 @@ impl RobustGradient {
         &self,
         passes: &mut Passes<'_, B, F>,
         model: &M,
-        clean: &Clean,
+        clean: &Clean<'_>,
         plan: &Plan,
     ) -> Result<(WeightedSum, Vec<PointReadings>)>
     where
@@ -244,7 +244,7 @@ impl RobustGradient {
     /// The way from $\theta$ to a point: $\varepsilon - \gamma\, \bar g$.
     fn displacement<'a>(
         &self,
-        clean: &'a Clean,
+        clean: &'a Clean<'_>,
         point: &Point,
     ) -> Vec<(Tensor<1>, &'a GradientsParams)> {
         let rho = self.config.rho;
@@ -293,12 +293,12 @@ impl RobustGradient {
 }
 
 /// What the clean passes leave for the others.
-struct Clean {
+struct Clean<'w> {
     gradients: Vec<GradientsParams>,
     norms: Vec<Option<Tensor<1>>>,
     mean: GradientsParams,
     mean_norm: Option<Tensor<1>>,
-    weights: Vec<f64>,
+    weights: &'w [f64],
     readings: CleanReadings,
 }
 

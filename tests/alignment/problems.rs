@@ -7,7 +7,7 @@ use burn::{
 };
 use roga::{
     domain::DomainBatches,
-    optim::{Evaluation, RobustGradientAlignmentConfig as Config},
+    optim::{Evaluation, RobustGradientAlignmentConfig as Config, StepReport},
 };
 
 /// The device of the tests: flex, the only one whose results are compared bit for bit.
@@ -84,6 +84,15 @@ pub fn waves() -> Vec<Loss> {
 
 /// G at θ.
 pub fn gradient_of(config: &Config, theta: &[f32], losses: &[Loss]) -> Vec<f32> {
+    gradient_and_report(config, theta, losses).0
+}
+
+/// G at θ, and the report of its step.
+pub fn gradient_and_report(
+    config: &Config,
+    theta: &[f32],
+    losses: &[Loss],
+) -> (Vec<f32>, StepReport) {
     let model = Point::new(theta, &device());
     let (gradients, report) = config
         .init_gradient()
@@ -91,7 +100,8 @@ pub fn gradient_of(config: &Config, theta: &[f32], losses: &[Loss]) -> Vec<f32> 
         .gradients(&model, &domains(losses), |m, loss: &Loss| loss.at(m))
         .unwrap();
     assert!(!report.is_skipped());
-    values(&gradients.get::<1>(model.theta.id).unwrap())
+    let gradient = gradients.get::<1>(model.theta.id).unwrap();
+    (values(&gradient), report)
 }
 
 /// P alone.

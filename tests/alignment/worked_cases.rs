@@ -3,7 +3,9 @@
 use burn::optim::SgdConfig;
 use roga::optim::{Evaluation, RobustGradientAlignmentConfig as Config};
 
-use crate::problems::{Loss, Point, assert_close, device, domains, gradient_of, perturbed};
+use crate::problems::{
+    Loss, Point, assert_close, device, domains, gradient_and_report, gradient_of, perturbed,
+};
 
 fn case_a() -> Vec<Loss> {
     [(1.0, 0.0), (2.0, 3.0)]
@@ -182,13 +184,8 @@ fn case_a_with_domain_weights() {
         let gradient = gradient_of(&weighted(config), &[1.0], &case_a());
         assert_close(&gradient, &[expected as f32], 2e-6);
     }
-    let model = Point::new(&[1.0], &device());
     let config = weighted(perturbed(Evaluation::All, rho, gamma));
-    let (_, report) = config
-        .init_gradient()
-        .unwrap()
-        .gradients(&model, &domains(&case_a()), |m, loss: &Loss| loss.at(m))
-        .unwrap();
+    let (_, report) = gradient_and_report(&config, &[1.0], &case_a());
     let close = |a: f64, b: f64| assert!((a - b).abs() < 2e-6, "{a} is not {b}");
     // Both losses are 1 at w = 1.
     close(report.mean_loss(), 1.0);
@@ -208,13 +205,8 @@ fn case_a_with_domain_weights() {
 
 #[test]
 fn case_a_mean_loss_is_weighted() {
-    let model = Point::new(&[2.0], &device());
     let config = Config::sagm(0.1, 0.05).with_domain_weights(Some(vec![1.0, 3.0]));
-    let (_, report) = config
-        .init_gradient()
-        .unwrap()
-        .gradients(&model, &domains(&case_a()), |m, loss: &Loss| loss.at(m))
-        .unwrap();
+    let (_, report) = gradient_and_report(&config, &[2.0], &case_a());
     // L₁ = 4, L₂ = 1 at w = 2; ḡ = ¼·4 + ¾·4 = 4, one point: 2 + 0.1 − 0.2.
     let close = |a: f64, b: f64| assert!((a - b).abs() < 2e-6, "{a} is not {b}");
     close(report.mean_loss(), 1.75);

@@ -1,6 +1,6 @@
 //! A mouth synthesised anew over the lower face.
 
-use image::{Rgb32FImage, imageops};
+use image::{Rgb32FImage, imageops::FilterType};
 use rand::rngs::ChaCha8Rng;
 
 use super::{
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::detector::{
     landmark::{Landmarks, Part},
-    raster::Plane,
+    raster::{Plane, coarsened},
 };
 
 pub(super) fn forge(
@@ -27,10 +27,9 @@ pub(super) fn forge(
     let warped = piecewise_affine(&donor.picture, &target.picture, &from, &to);
 
     let mask = region_mask(target, unit * (1.6 - 1.3 * strength));
-    let mut part = synthesised(
-        &warped,
-        unit * (0.8 + 1.4 * strength) * between(rng, 0.9, 1.1),
-    );
+    // As a network of a low resolution gives it back.
+    let factor = unit * (0.8 + 1.4 * strength) * between(rng, 0.9, 1.1);
+    let mut part = coarsened(&warped, factor, FilterType::CatmullRom);
     let tint = [(); 3].map(|()| either_sign(rng, 0.025, 0.065) * strength);
     match_detail(&mut part, &target.picture, &mask, 1.2 * unit);
     match_colour(&mut part, &target.picture, &mask, tint);
@@ -85,17 +84,4 @@ fn lower_face(landmarks: &Landmarks) -> Vec<[f32; 2]> {
             std::array::from_fn(|k| mouth[k] + across * apart[k] + along * down[k])
         })
         .collect()
-}
-
-/// The picture as a network of a low resolution gives it back.
-fn synthesised(picture: &Rgb32FImage, factor: f32) -> Rgb32FImage {
-    let (width, height) = picture.dimensions();
-    let shrunk = |side: u32| ((side as f32 / factor.max(1.0)) as u32).max(8);
-    let small = imageops::resize(
-        picture,
-        shrunk(width),
-        shrunk(height),
-        imageops::FilterType::Triangle,
-    );
-    imageops::resize(&small, width, height, imageops::FilterType::CatmullRom)
 }

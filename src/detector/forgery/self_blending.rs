@@ -1,12 +1,12 @@
 //! The target blended with itself.
 
-use image::{Rgb, Rgb32FImage, imageops};
+use image::{Rgb, Rgb32FImage, imageops::FilterType};
 use rand::{RngExt, rngs::ChaCha8Rng};
 
 use super::{Canvas, between, composed, either_sign, warp::shrunk_outline};
 use crate::detector::{
     landmark::Part,
-    raster::{Plane, blur, blur_plane, fill, luma, sample, sample_plane},
+    raster::{Plane, blur, blur_plane, coarsened, fill, luma, sample, sample_plane},
 };
 
 pub(super) fn forge(target: &Canvas, strength: f32, rng: &mut ChaCha8Rng) -> (Rgb32FImage, Plane) {
@@ -118,14 +118,6 @@ fn change_frequencies(
         }
         return sharp;
     }
-    let (width, height) = picture.dimensions();
     let factor = unit * between(rng, 1.0, 1.1 + 0.9 * strength);
-    let shrunk = |side: u32| ((side as f32 / factor.max(1.0)) as u32).max(8);
-    let small = imageops::resize(
-        picture,
-        shrunk(width),
-        shrunk(height),
-        imageops::FilterType::Triangle,
-    );
-    imageops::resize(&small, width, height, imageops::FilterType::Triangle)
+    coarsened(picture, factor, FilterType::Triangle)
 }
