@@ -1,5 +1,7 @@
 use std::path::PathBuf;
 
+use crate::optim::NonFinite;
+
 /// An error of any kind, from a caller's closure, a data set or a reader.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -57,6 +59,26 @@ pub enum Error {
         /// The closure's error.
         #[source]
         source: BoxError,
+    },
+
+    /// Too many steps in a row were not finite. The last one has changed nothing either.
+    #[error("{skipped} steps in a row were skipped, since step {since}: {last}")]
+    NonFinite {
+        /// How many.
+        skipped: u64,
+        /// The number of the first of them.
+        since: u64,
+        /// What was not finite in the last of them.
+        last: Box<NonFinite>,
+    },
+
+    /// A record that a training cannot go on from.
+    #[error("the record must {rule}, but {found}")]
+    Record {
+        /// What holds for every record that works.
+        rule: &'static str,
+        /// What was found instead.
+        found: String,
     },
 
     /// The device could not hand its numbers back.

@@ -115,7 +115,8 @@ fn as_on_flex(config: &Config, device: Option<Device>) -> Result<(), Failed> {
         )?;
         for (a, b) in a.domains.iter().zip(&b.domains) {
             close("a loss", a.loss, b.loss)?;
-            close("a norm", a.gradient_norm, b.gradient_norm)?;
+            let norm = |norm: Option<f64>| norm.unwrap_or(f64::NAN);
+            close("a norm", norm(a.gradient_norm), norm(b.gradient_norm))?;
         }
         let cosines = |report: &StepReport| report.cosines.clone().unwrap_or_default().concat();
         for (a, b) in cosines(a).into_iter().zip(cosines(b)) {

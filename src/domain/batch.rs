@@ -18,6 +18,7 @@ use crate::{Error, Result};
 #[derive(Clone, Debug)]
 pub struct DomainBatches<B> {
     domains: Vec<(Arc<str>, B)>,
+    step: Option<u64>,
 }
 
 impl<B> DomainBatches<B> {
@@ -32,7 +33,10 @@ impl<B> DomainBatches<B> {
             .map(|(name, batch)| (name.into(), batch))
             .collect();
         check_names(domains.iter().map(|(name, _)| &**name))?;
-        Ok(Self { domains })
+        Ok(Self {
+            domains,
+            step: None,
+        })
     }
 
     /// Names the batches `domain 0`, `domain 1`, ….
@@ -47,6 +51,20 @@ impl<B> DomainBatches<B> {
                 .enumerate()
                 .map(|(index, batch)| (format!("domain {index}"), batch)),
         )
+    }
+
+    /// Says which step of training the batches are for, counted from 0 over all epochs.
+    ///
+    /// [`RobustGradient`](crate::optim::RobustGradient) takes the number of its step from here,
+    /// where there is one.
+    pub fn with_step(mut self, step: u64) -> Self {
+        self.step = Some(step);
+        self
+    }
+
+    /// Which step of training the batches are for, where a loader has numbered them.
+    pub fn step(&self) -> Option<u64> {
+        self.step
     }
 
     /// The number of domains, $K$: at least 1.
@@ -73,6 +91,7 @@ impl<B> DomainBatches<B> {
                 .into_iter()
                 .map(|(name, batch)| (name, change(batch)))
                 .collect(),
+            step: self.step,
         }
     }
 }

@@ -29,7 +29,8 @@ pub fn dot<M: Module>(model: &M, a: &GradientsParams, b: &GradientsParams) -> Op
     }
 
     impl OnParameter for Dot<'_> {
-        fn on<const D: usize>(&mut self, id: ParamId) {
+        fn on<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let id = param.id;
             if let (Some(a), Some(b)) = (self.a.get::<D>(id), self.b.get::<D>(id)) {
                 self.sums.push((widen(a) * widen(b)).sum());
             }
@@ -76,7 +77,8 @@ fn reduce<M: Module>(
     }
 
     impl OnParameter for Reduce<'_> {
-        fn on<const D: usize>(&mut self, id: ParamId) {
+        fn on<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let id = param.id;
             if let Some(tensor) = self.gradient.get::<D>(id).map(widen) {
                 self.sums.push(match self.reduction {
                     Reduction::Entries => tensor.sum(),
@@ -106,7 +108,8 @@ pub fn gram<M: Module>(model: &M, gradients: &[GradientsParams]) -> Vec<Vec<Opti
     }
 
     impl OnParameter for Gram<'_> {
-        fn on<const D: usize>(&mut self, id: ParamId) {
+        fn on<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let id = param.id;
             let tensors: Vec<Option<Tensor<D>>> = self
                 .gradients
                 .iter()
@@ -143,7 +146,8 @@ pub fn gram<M: Module>(model: &M, gradients: &[GradientsParams]) -> Vec<Vec<Opti
 ///
 /// A parameter that no term has a gradient for has none in the result. Where all coefficients are
 /// the same, the gradients are added first and scaled once; a coefficient of 1 scales nothing, so
-/// that the combination $1 \cdot g$ is $g$ bit for bit.
+/// that the combination $1 \cdot g$ is $g$ bit for bit. Gradients of 16 bits are combined in 32,
+/// and the result is of 32 bits: [`like_parameters`] rounds it for an optimizer.
 ///
 /// ```
 /// use burn::{nn::LinearConfig, optim::GradientsParams, tensor::{Device, Tensor}};
@@ -168,12 +172,13 @@ pub fn combine<M: Module>(model: &M, terms: &[(f64, &GradientsParams)]) -> Gradi
     }
 
     impl OnParameter for Combine<'_> {
-        fn on<const D: usize>(&mut self, id: ParamId) {
+        fn on<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let id = param.id;
             let combined = self
                 .terms
                 .iter()
                 .filter_map(|(coefficient, gradient)| {
-                    let gradient = gradient.get::<D>(id)?;
+                    let gradient = widen(gradient.get::<D>(id)?);
                     Some(match self.common {
                         Some(_) => gradient,
                         None => scale(gradient, *coefficient),
@@ -201,7 +206,8 @@ pub fn combine<M: Module>(model: &M, terms: &[(f64, &GradientsParams)]) -> Gradi
 
 /// Adds $c\\, g$ to a sum, taking $g$ apart: $s \leftarrow s + c\\, g$.
 ///
-/// Where the sum has no gradient for a parameter yet, $c\\, g$ becomes it.
+/// Where the sum has no gradient for a parameter yet, $c\\, g$ becomes it. Gradients of 16 bits
+/// are added up in 32, as in [`combine`].
 pub fn accumulate<M: Module>(
     model: &M,
     sum: &mut GradientsParams,
@@ -215,11 +221,12 @@ pub fn accumulate<M: Module>(
     }
 
     impl OnParameter for Accumulate<'_> {
-        fn on<const D: usize>(&mut self, id: ParamId) {
+        fn on<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let id = param.id;
             if let Some(gradient) = self.gradient.remove::<D>(id) {
-                let term = scale(gradient, self.coefficient);
+                let term = scale(widen(gradient), self.coefficient);
                 let sum = match self.sum.remove::<D>(id) {
-                    Some(sum) => sum + term,
+                    Some(sum) => widen(sum) + term,
                     None => term,
                 };
                 self.sum.register(id, sum);
@@ -235,6 +242,34 @@ pub fn accumulate<M: Module>(
             gradient,
         },
     );
+}
+
+/// The gradient in the types of the model's parameters, as burn's optimizers want it: what was
+/// combined in 32 bits is rounded, once, for parameters of 16 bits. Others stay as they are.
+pub fn like_parameters<M: Module>(model: &M, gradient: GradientsParams) -> GradientsParams {
+    struct Like {
+        gradient: GradientsParams,
+    }
+
+    impl OnParameter for Like {
+        fn on<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let dtype = param.val().dtype();
+            let differs = |gradient: &Tensor<D>| gradient.dtype() != dtype;
+            if self
+                .gradient
+                .get::<D>(param.id)
+                .as_ref()
+                .is_some_and(differs)
+                && let Some(gradient) = self.gradient.remove::<D>(param.id)
+            {
+                self.gradient.register(param.id, gradient.cast(dtype));
+            }
+        }
+    }
+
+    let mut like = Like { gradient };
+    for_each_parameter(model, &mut like);
+    like.gradient
 }
 
 /// A sum $\sum_k c_k\\, g_k$ that is added up one gradient at a time.
@@ -257,6 +292,14 @@ impl WeightedSum {
         }
     }
 
+    /// The gradient itself.
+    pub fn of(gradient: GradientsParams) -> Self {
+        Self {
+            unit: 1.0,
+            sum: gradient,
+        }
+    }
+
     /// Adds $c\\, g$; $c$ is not 0.
     pub fn add<M: Module>(&mut self, model: &M, coefficient: f64, gradient: GradientsParams) {
         if self.sum.is_empty() {
@@ -268,7 +311,7 @@ impl WeightedSum {
 
 /// What is done for every parameter once.
 pub(crate) trait OnParameter {
-    fn on<const D: usize>(&mut self, id: ParamId);
+    fn on<const D: usize>(&mut self, param: &Param<Tensor<D>>);
 }
 
 /// Walks over the float parameters of a module, those that several layers share once.
@@ -281,7 +324,7 @@ pub(crate) fn for_each_parameter<M: Module, O: OnParameter>(model: &M, on: &mut 
     impl<O: OnParameter> ModuleVisitor for Once<'_, O> {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
             if self.seen.insert(param.id) {
-                self.on.on::<D>(param.id);
+                self.on.on(param);
             }
         }
     }
@@ -310,7 +353,7 @@ pub(crate) fn scale<const D: usize>(tensor: Tensor<D>, coefficient: f64) -> Tens
 }
 
 /// The sum of tensors of shape `[1]`, on the device and in the type of the first.
-fn total(sums: Vec<Tensor<1>>) -> Option<Tensor<1>> {
+pub(crate) fn total(sums: Vec<Tensor<1>>) -> Option<Tensor<1>> {
     let (device, dtype) = sums.first().map(|sum| (sum.device(), sum.dtype()))?;
     sums.into_iter()
         .map(|sum| sum.to_device(&device).cast(dtype))

@@ -1,5 +1,5 @@
 use burn::{
-    module::{Module, ParamId},
+    module::{Module, Param},
     optim::GradientsParams,
     tensor::Tensor,
 };
@@ -42,7 +42,8 @@ pub fn clip_by_global_norm<M: Module>(
     }
 
     impl OnParameter for Clip {
-        fn on<const D: usize>(&mut self, id: ParamId) {
+        fn on<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let id = param.id;
             if let Some(tensor) = self.gradient.remove::<D>(id) {
                 let dtype = tensor.dtype();
                 let wide = widen(tensor);
@@ -78,10 +79,7 @@ pub fn clip_by_global_norm<M: Module>(
 
 #[cfg(test)]
 mod tests {
-    use burn::{
-        module::{Module, Param},
-        tensor::Device,
-    };
+    use burn::tensor::Device;
 
     use super::*;
 

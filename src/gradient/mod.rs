@@ -9,13 +9,13 @@
 //!
 //! $$\langle a, b \rangle = \sum_p \sum_k a_{p,k}\\, b_{p,k}, \qquad \lVert a \rVert = \sqrt{\langle a, a \rangle}.$$
 //!
-//! They are sums in 32 bits for parameters of 16 bits, and stay on the device as tensors of shape
+//! Sums are of 32 bits for parameters of 16 bits. Inner products and norms stay on the device as tensors of shape
 //! `[1]`: nothing here waits for it. Squares leave the range of 32 bits where a norm is above
 //! about $1.8 \cdot 10^{19}$ (the norm is then infinite) or below about $10^{-22}$ (it is zero).
 
 mod algebra;
 mod clip;
 
-pub(crate) use algebra::{WeightedSum, widen};
-pub use algebra::{accumulate, combine, dot, finite_probe, gram, squared_norm};
+pub(crate) use algebra::{OnParameter, WeightedSum, for_each_parameter, scale, total, widen};
+pub use algebra::{accumulate, combine, dot, finite_probe, gram, like_parameters, squared_norm};
 pub use clip::*;

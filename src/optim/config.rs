@@ -1,7 +1,9 @@
-use burn::{config::Config, optim::ModuleOptimizer};
+use burn::{config::Config, module::ParamGroup, optim::ModuleOptimizer};
 
-use super::{Ascent, Draw, Evaluation, RobustGradient, RobustGradientAlignment};
-use crate::{Error, Result};
+use super::{
+    Ascent, Draw, Evaluation, PerturbationGroup, RobustGradient, RobustGradientAlignment, Schedule,
+};
+use crate::{Error, Result, perturbation::Adaptive};
 
 /// The settings of robust gradient alignment.
 ///
@@ -38,7 +40,7 @@ use crate::{Error, Result};
 ///
 /// # Named settings
 ///
-/// [`erm`](Self::erm), [`sam`](Self::sam), [`sagm`](Self::sagm),
+/// [`erm`](Self::erm), [`sam`](Self::sam), [`asam`](Self::asam), [`sagm`](Self::sagm),
 /// [`domain_sam`](Self::domain_sam) and [`look_ahead`](Self::look_ahead) are settings of the same
 /// code.
 ///
@@ -60,7 +62,7 @@ use crate::{Error, Result};
 /// );
 /// # Ok::<(), roga::Error>(())
 /// ```
-#[derive(Config, Debug, PartialEq)]
+#[derive(Config, Debug)]
 pub struct RobustGradientAlignmentConfig {
     /// The radius $\rho$ of the ascent: finite, at least 0. Default: 0.05, as in SAM, SAGM and
     /// DISAM.
@@ -70,6 +72,28 @@ pub struct RobustGradientAlignmentConfig {
     /// SAGM.
     #[config(default = 5e-4)]
     pub gamma: f64,
+    /// How $\rho$ changes over training. Default: [`Schedule::Constant`].
+    #[config(default = "Schedule::Constant")]
+    pub rho_schedule: Schedule,
+    /// How $\gamma$ changes over training. Default: [`Schedule::Constant`].
+    #[config(default = "Schedule::Constant")]
+    pub gamma_schedule: Schedule,
+    /// How ascents are scaled by the parameters. Default: [`Adaptive::None`].
+    #[config(default = "Adaptive::None")]
+    pub adaptive: Adaptive,
+    /// Groups of parameters with $\rho$ and $\gamma$ of their own, the later before the earlier:
+    /// see [`with_group`](Self::with_group). Default: none.
+    #[config(default = "Vec::new()")]
+    pub groups: Vec<PerturbationGroup>,
+    /// For how many steps training begins without perturbation, as empirical risk minimisation:
+    /// $G = (w_0 + w_1)\\, \bar g$. Default: 0. GAC-FAS warms up for 2 or 10 epochs.
+    #[config(default = 0)]
+    pub warmup_steps: u64,
+    /// Every how many steps the perturbed phase is run, at least 1: after the warm-up every
+    /// $k$-th step, beginning with the first, and the plain step $G = (w_0 + w_1)\\, \bar g$ in
+    /// between. Default: 1, every step.
+    #[config(default = 1)]
+    pub interval: u64,
     /// Which losses are evaluated at which points. Default: [`Evaluation::All`].
     #[config(default = "Evaluation::All")]
     pub evaluation: Evaluation,
@@ -99,6 +123,10 @@ pub struct RobustGradientAlignmentConfig {
     /// the perturbed passes of a mini-batch. It takes the device's random numbers over: on most
     /// backends for the whole process. Default: `None`.
     pub noise_seed: Option<u64>,
+    /// After how many skipped steps in a row an [`Error::NonFinite`] follows, at least 1; `None`:
+    /// never. Default: 20.
+    #[config(default = "Some(20)")]
+    pub max_skipped_steps: Option<u64>,
     /// Whether the [`StepReport`](super::StepReport) holds cosines, alignment and conflicts, at
     /// the price of their inner products. Default: true.
     #[config(default = true)]
@@ -125,6 +153,14 @@ impl RobustGradientAlignmentConfig {
             .with_ascent(Ascent::Pooled)
             .with_clean_weight(0.0)
             .with_perturbed_weight(1.0)
+    }
+
+    /// Adaptive SAM, with $\eta = 0.01$:
+    /// $G = \nabla \bar L(\theta + \rho\\, T^2 \bar g / \lVert T \bar g \rVert)$.
+    ///
+    /// Kwon, Kim, Park and Choi, ICML 2021, arXiv 2102.11600; see [`Adaptive`].
+    pub fn asam(rho: f64) -> Self {
+        Self::sam(rho).with_adaptive(Adaptive::ASAM)
     }
 
     /// Sharpness-aware gradient matching:
@@ -154,6 +190,26 @@ impl RobustGradientAlignmentConfig {
         Self::new().with_rho(0.0).with_gamma(gamma)
     }
 
+    /// Gives a group of parameters $\rho$ and $\gamma$ of its own; 0 leaves it unperturbed.
+    ///
+    /// Groups are burn's own. Of several that match a parameter, the last is taken.
+    ///
+    /// ```
+    /// use burn::module::ParamGroup;
+    /// use roga::optim::RobustGradientAlignmentConfig;
+    ///
+    /// // Normalisation layers and biases stay where they are.
+    /// let config = RobustGradientAlignmentConfig::new().with_group(
+    ///     ParamGroup::from_any_predicates(vec!["norm", "bias"]),
+    ///     0.0,
+    ///     0.0,
+    /// );
+    /// ```
+    pub fn with_group(mut self, group: ParamGroup, rho: f64, gamma: f64) -> Self {
+        self.groups.push(PerturbationGroup { group, rho, gamma });
+        self
+    }
+
     /// The wrapper round a base optimizer: any of burn's, or any group of them.
     ///
     /// # Errors
@@ -176,13 +232,32 @@ impl RobustGradientAlignmentConfig {
         Ok(RobustGradient::new(self.clone()))
     }
 
+    /// Whether any parameter is perturbed in any step.
+    pub(super) fn perturbs(&self) -> bool {
+        let groups = self
+            .groups
+            .iter()
+            .flat_map(|group| [group.rho, group.gamma]);
+        let mut lengths = groups.chain([self.rho, self.gamma]);
+        lengths.any(|length| length != 0.0)
+    }
+
     fn check(&self) -> Result<()> {
         for (field, value) in [
             ("rho", self.rho),
             ("gamma", self.gamma),
             ("clean_weight", self.clean_weight),
             ("perturbed_weight", self.perturbed_weight),
-        ] {
+        ]
+        .into_iter()
+        .chain(self.groups.iter().flat_map(|group| {
+            let PerturbationGroup { rho, gamma, .. } = *group;
+            [("groups.rho", rho), ("groups.gamma", gamma)]
+        }))
+        .chain(match self.adaptive {
+            Adaptive::Weights { eta } => Some(("adaptive.eta", eta)),
+            Adaptive::None | Adaptive::All => None,
+        }) {
             if !(value.is_finite() && value >= 0.0) {
                 return Err(Error::Setting {
                     field,
@@ -197,6 +272,20 @@ impl RobustGradientAlignmentConfig {
                 rule: "be above 0 where clean_weight is 0",
                 value: "0".into(),
             });
+        }
+        self.rho_schedule.check("rho_schedule")?;
+        self.gamma_schedule.check("gamma_schedule")?;
+        for (field, value) in [
+            ("interval", Some(self.interval)),
+            ("max_skipped_steps", self.max_skipped_steps),
+        ] {
+            if value == Some(0) {
+                return Err(Error::Setting {
+                    field,
+                    rule: "be at least 1",
+                    value: "0".into(),
+                });
+            }
         }
         if let Some(weights) = &self.domain_weights {
             let valid = weights.iter().all(|p| p.is_finite() && *p >= 0.0);

@@ -1,7 +1,7 @@
 use burn::config::Config;
 use rand::{RngExt, SeedableRng, rngs::ChaCha8Rng, seq::SliceRandom};
 
-use super::RobustGradientAlignmentConfig;
+use super::{RobustGradientAlignmentConfig, group::Perturbation};
 use crate::{Error, Result};
 
 /// Which domain's loss is evaluated at which domain's ascending point: what $P$ is.
@@ -73,14 +73,24 @@ pub(crate) enum PointAscent {
 
 impl Plan {
     /// The plan of step `step`, for domain weights that add up to 1.
-    pub fn new(config: &RobustGradientAlignmentConfig, weights: &[f64], step: u64) -> Result<Self> {
-        let displaced = config.rho != 0.0 || config.gamma != 0.0;
-        if config.perturbed_weight == 0.0 || !displaced {
-            return Ok(Self { points: Vec::new() });
+    ///
+    /// Settings that these domains cannot have are refused in plain steps as well.
+    pub fn new(
+        config: &RobustGradientAlignmentConfig,
+        perturbation: &Perturbation,
+        weights: &[f64],
+        step: u64,
+    ) -> Result<Self> {
+        let none = Self { points: Vec::new() };
+        if config.perturbed_weight == 0.0 || !config.perturbs() {
+            return Ok(none);
         }
         let coefficients = coefficients(config, weights, step)?;
+        if perturbation.rho.is_zero() && perturbation.gamma.is_zero() {
+            return Ok(none);
+        }
         Ok(Self {
-            points: points(config, &coefficients),
+            points: points(config, perturbation, &coefficients),
         })
     }
 }
@@ -132,10 +142,14 @@ fn pairs(weights: &[f64]) -> f64 {
 }
 
 /// The points of the coefficients' rows, or one point where all rows share it.
-fn points(config: &RobustGradientAlignmentConfig, coefficients: &[Vec<f64>]) -> Vec<Point> {
+fn points(
+    config: &RobustGradientAlignmentConfig,
+    perturbation: &Perturbation,
+    coefficients: &[Vec<f64>],
+) -> Vec<Point> {
     let k = coefficients.len();
     let common = match (config.ascent, config.evaluation) {
-        _ if config.rho == 0.0 => Some(PointAscent::None),
+        _ if perturbation.rho.is_zero() => Some(PointAscent::None),
         (Ascent::Pooled, _) => Some(PointAscent::Pooled),
         (Ascent::Domain, Evaluation::Consensus) => Some(PointAscent::Consensus),
         (Ascent::Domain, _) => None,

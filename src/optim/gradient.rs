@@ -1,23 +1,30 @@
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use burn::{
     module::{Module, ModuleVisitor, Param},
     optim::GradientsParams,
     tensor::Tensor,
 };
-use rand::{RngExt, SeedableRng, rngs::ChaCha8Rng};
 
 use super::{
-    DomainLoss, RobustGradientAlignmentConfig, StepReport,
+    DomainLoss, JoinedLoss, NonFinite, Outcome, RobustGradientAlignmentConfig, StepReport,
     evaluation::{Plan, Point, PointAscent},
-    readback::Readback,
+    group::{Lengths, Perturbation},
+    passes::{Joined, Noise, PassSum, Passes, Separate},
+    readback::{Readback, Reading},
     summary::{CleanReadings, PassReadings, PointReadings, StepReadings},
 };
 use crate::{
     Error, Result,
-    domain::DomainBatches,
-    gradient::{WeightedSum, combine, dot, finite_probe, gram, squared_norm},
-    perturbation::{RunningStatistics, ascent_scale, displaced},
+    domain::{Concat, DomainBatches, JoinedBatch},
+    gradient::{WeightedSum, combine, dot, gram, like_parameters, squared_norm},
+    perturbation::{
+        Adaptive, Displacement, RunningStatistics, adaptive_squared_norm, ascent_scale, displaced,
+        displaced_with_resolution,
+    },
 };
 
 /// The robust gradient $G$ alone: everything before the base optimizer's step.
@@ -27,28 +34,63 @@ use crate::{
 /// It is for loops that hand gradients on by themselves: `TrainStep::step` of a burn-train model,
 /// gradient accumulation, an optimizer of one's own.
 ///
-/// It counts its steps, which [`Evaluation::Sampled`](super::Evaluation::Sampled) draws by.
-#[derive(Debug)]
+/// # The number of the step
+///
+/// Schedules, warm-up, interval and [`Evaluation::Sampled`](super::Evaluation::Sampled) go by the
+/// number of the step. Where the batches carry one ([`DomainBatches::step`], as those of the domain
+/// data loader do), it is theirs; so it is the same on however many devices a step is divided, and
+/// it goes on where a loader goes on. Else steps are counted here.
+///
+/// Clones count together: burn-train clones a model, and with it what it holds, for every device
+/// and every step. Callers at the same time should hand over numbered batches.
+#[derive(Debug, Clone)]
 pub struct RobustGradient {
     config: RobustGradientAlignmentConfig,
-    steps: AtomicU64,
+    state: Arc<State>,
 }
 
-impl Clone for RobustGradient {
-    fn clone(&self) -> Self {
-        Self {
-            config: self.config.clone(),
-            steps: AtomicU64::new(self.steps()),
-        }
-    }
+/// What changes from step to step.
+#[derive(Debug)]
+struct State {
+    steps: AtomicU64,
+    /// How many steps in a row were skipped, and the first of them.
+    skipped: AtomicU64,
+    skipped_since: AtomicU64,
+    /// The bits of the learning rate; those of a NaN where it is not known.
+    lr: AtomicU64,
 }
 
 impl RobustGradient {
     /// Of settings that have been checked.
     pub(crate) fn new(config: RobustGradientAlignmentConfig) -> Self {
+        Self::resumed(config, Progress::default())
+    }
+
+    /// Of settings that have been checked, some steps on.
+    pub(crate) fn resumed(config: RobustGradientAlignmentConfig, progress: Progress) -> Self {
+        let state = State {
+            steps: AtomicU64::new(progress.steps),
+            skipped: AtomicU64::new(progress.skipped),
+            skipped_since: AtomicU64::new(progress.skipped_since),
+            lr: AtomicU64::new(f64::NAN.to_bits()),
+        };
         Self {
             config,
-            steps: AtomicU64::new(0),
+            state: Arc::new(state),
+        }
+    }
+
+    /// A clone that counts by itself from now on.
+    pub(crate) fn split_off(&self) -> Self {
+        Self::resumed(self.config.clone(), self.progress())
+    }
+
+    /// How far training is.
+    pub(crate) fn progress(&self) -> Progress {
+        Progress {
+            steps: self.steps(),
+            skipped: self.state.skipped.load(Ordering::Relaxed),
+            skipped_since: self.state.skipped_since.load(Ordering::Relaxed),
         }
     }
 
@@ -57,9 +99,23 @@ impl RobustGradient {
         &self.config
     }
 
-    /// How many steps have been computed, those that were skipped included.
+    /// The number of the next step: how many have been computed, those that were skipped included,
+    /// or one more than the number of the last numbered batches.
     pub fn steps(&self) -> u64 {
-        self.steps.load(Ordering::Relaxed)
+        self.state.steps.load(Ordering::Relaxed)
+    }
+
+    /// Sets the number of the next step, for a training that is resumed with batches that carry
+    /// none.
+    pub fn set_steps(&self, steps: u64) {
+        self.state.steps.store(steps, Ordering::Relaxed);
+    }
+
+    /// Says what the learning rate is, for
+    /// [`Schedule::LearningRate`](super::Schedule::LearningRate).
+    /// [`RobustGradientAlignment::step`](super::RobustGradientAlignment::step) knows it by itself.
+    pub fn set_learning_rate(&self, lr: f64) {
+        self.state.lr.store(lr.to_bits(), Ordering::Relaxed);
     }
 
     /// All passes: the gradient $G$ for a base optimizer, and what was seen.
@@ -86,42 +142,146 @@ impl RobustGradient {
         M: Module,
         L: DomainLoss<M>,
     {
-        let step = self.steps();
-        let weights = self.domain_weights(domains.len())?;
-        let plan = Plan::new(&self.config, &weights, step)?;
-        let mut passes = Passes {
-            domains: domains
-                .iter()
-                .map(|(name, batch)| (&**name, batch))
-                .collect(),
-            loss,
-            noise_seed: self.config.noise_seed,
-            step,
-            readback: Readback::default(),
-        };
+        let step = domains.step().unwrap_or_else(|| self.steps());
+        self.gradients_of(step, model, domains, loss)
+    }
 
+    /// As [`gradients`](Self::gradients), with joined passes: see
+    /// [`RobustGradientAlignment::step_joined`](super::RobustGradientAlignment::step_joined).
+    ///
+    /// # Errors
+    ///
+    /// As [`gradients`](Self::gradients).
+    pub fn gradients_joined<M, B, L>(
+        &self,
+        model: &M,
+        domains: &DomainBatches<B>,
+        loss: impl FnMut(&M, &JoinedBatch<B>) -> L,
+    ) -> Result<(GradientsParams, StepReport)>
+    where
+        M: Module,
+        B: Concat,
+        L: JoinedLoss,
+    {
+        let step = domains.step().unwrap_or_else(|| self.steps());
+        self.gradients_joined_of(step, model, domains, loss)
+    }
+
+    pub(super) fn gradients_of<M, B, L>(
+        &self,
+        step: u64,
+        model: &M,
+        domains: &DomainBatches<B>,
+        loss: impl FnMut(&M, &B) -> L,
+    ) -> Result<(GradientsParams, StepReport)>
+    where
+        M: Module,
+        L: DomainLoss<M>,
+    {
+        let passes = Separate::new(domains, loss, Noise::new(&self.config, step));
+        self.run(step, model, domains, passes)
+    }
+
+    pub(super) fn gradients_joined_of<M, B, L>(
+        &self,
+        step: u64,
+        model: &M,
+        domains: &DomainBatches<B>,
+        loss: impl FnMut(&M, &JoinedBatch<B>) -> L,
+    ) -> Result<(GradientsParams, StepReport)>
+    where
+        M: Module,
+        B: Concat,
+        L: JoinedLoss,
+    {
+        let passes = Joined::new(domains, loss, Noise::new(&self.config, step));
+        self.run(step, model, domains, passes)
+    }
+
+    /// Steps 1 to 4.
+    fn run<M: Module, B>(
+        &self,
+        step: u64,
+        model: &M,
+        domains: &DomainBatches<B>,
+        mut passes: impl Passes<M>,
+    ) -> Result<(GradientsParams, StepReport)> {
+        let weights = self.domain_weights(domains.len())?;
         check_trainable(model)?;
+        let perturbation = self.perturbation(step, model)?;
+        let plan = Plan::new(&self.config, &perturbation, &weights, step)?;
+        let at = At {
+            model,
+            weights: &weights,
+            plan: &plan,
+            perturbation: &perturbation,
+        };
+        let mut readback = Readback::default();
         let at_theta = displaced(model, &[]);
-        let clean = self.clean_passes(&mut passes, &at_theta, &weights, &plan)?;
-        let (perturbed, points) = self.perturbed_passes(&mut passes, model, &clean, &plan)?;
+        let clean = self.clean_passes(&mut passes, &mut readback, &at, &at_theta)?;
+        let (perturbed, points) = self.perturbed_passes(&mut passes, &mut readback, &at, &clean)?;
         drop(clean.gradients);
         let gradient = self.combine(model, clean.mean, perturbed);
-        let update = passes.readback.push(squared_norm(model, &gradient));
+        let update = readback.push(squared_norm(model, &gradient));
 
         let readings = StepReadings {
+            step,
+            lengths: [&perturbation.rho, &perturbation.gamma].map(|lengths| match lengths {
+                Lengths::Uniform(length) => *length,
+                Lengths::Grouped { base, .. } => *base,
+            }),
             weights: &weights,
             clean: clean.readings,
             plan: &plan,
             points,
             update,
+            calls: passes.calls(),
         };
-        let report = readings.report(domains.names(), &passes.readback.wait()?);
-        self.steps.store(step + 1, Ordering::Relaxed);
+        let report = readings.report(domains.names(), &readback.wait()?);
+        self.count(&report)?;
         if report.is_skipped() {
             return Ok((GradientsParams::new(), report));
         }
         RunningStatistics::of(&at_theta).write_to(model);
-        Ok((gradient, report))
+        Ok((like_parameters(model, gradient), report))
+    }
+
+    /// $\rho$ and $\gamma$ of the step; 0 in a plain one.
+    fn perturbation<M: Module>(&self, step: u64, model: &M) -> Result<Perturbation> {
+        let lr = f64::from_bits(self.state.lr.load(Ordering::Relaxed));
+        let lr = (!lr.is_nan()).then_some(lr);
+        let Some(step) = step.checked_sub(self.config.warmup_steps) else {
+            return Ok(Perturbation::none());
+        };
+        if !step.is_multiple_of(self.config.interval) {
+            return Ok(Perturbation::none());
+        }
+        let rho = self.config.rho_schedule.factor(step, lr)?;
+        let gamma = self.config.gamma_schedule.factor(step, lr)?;
+        Perturbation::new(&self.config, model, [rho, gamma])
+    }
+
+    /// Counts the step; an error where too many in a row were skipped.
+    fn count(&self, report: &StepReport) -> Result<()> {
+        let state = &self.state;
+        state.steps.store(report.step + 1, Ordering::Relaxed);
+        let Outcome::Skipped(last) = &report.outcome else {
+            state.skipped.store(0, Ordering::Relaxed);
+            return Ok(());
+        };
+        let before = state.skipped.fetch_add(1, Ordering::Relaxed);
+        if before == 0 {
+            state.skipped_since.store(report.step, Ordering::Relaxed);
+        }
+        let skipped = before + 1;
+        match self.config.max_skipped_steps {
+            Some(limit) if skipped >= limit => Err(Error::NonFinite {
+                skipped,
+                since: state.skipped_since.load(Ordering::Relaxed),
+                last: Box::<NonFinite>::new(last.clone()),
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// $p_i$, adding up to 1.
@@ -141,32 +301,34 @@ impl RobustGradient {
     }
 
     /// Step 1: the domains' gradients at $\theta$, their mean and their inner products.
-    fn clean_passes<'w, M, B, L, F>(
+    ///
+    /// Where nothing needs the gradients one by one, joined passes are one pass.
+    fn clean_passes<M: Module>(
         &self,
-        passes: &mut Passes<'_, B, F>,
+        passes: &mut impl Passes<M>,
+        readback: &mut Readback,
+        at: &At<'_, M>,
         at_theta: &M,
-        weights: &'w [f64],
-        plan: &Plan,
-    ) -> Result<Clean<'w>>
-    where
-        M: Module,
-        L: DomainLoss<M>,
-        F: FnMut(&M, &B) -> L,
-    {
-        let mut losses = Vec::with_capacity(weights.len());
-        let mut gradients = Vec::with_capacity(weights.len());
-        for domain in 0..weights.len() {
-            let (loss, gradient) = passes.run(at_theta, domain)?;
-            losses.push(passes.readback.push(loss));
+    ) -> Result<Clean> {
+        let by_domain = |point: &Point| {
+            matches!(
+                point.ascent,
+                PointAscent::Domain(_) | PointAscent::Consensus
+            )
+        };
+        if passes.joins() && !self.config.report && !at.plan.points.iter().any(by_domain) {
+            return self.clean_pass(passes, readback, at, at_theta);
+        }
+        let mut losses = Vec::with_capacity(at.weights.len());
+        let mut gradients = Vec::with_capacity(at.weights.len());
+        for domain in 0..at.weights.len() {
+            let (loss, gradient) = passes.one(at_theta, domain)?;
+            losses.push(readback.push(loss));
             gradients.push(gradient);
         }
-        let terms = weights.iter().copied().zip(&gradients);
+        let terms = at.weights.iter().copied().zip(&gradients);
         let terms: Vec<_> = terms.filter(|(weight, _)| *weight > 0.0).collect();
         let mean = combine(at_theta, &terms);
-        let pooled = |point: &Point| point.ascent == PointAscent::Pooled;
-        let mean_square = (self.config.report || plan.points.iter().any(pooled))
-            .then(|| squared_norm(at_theta, &mean))
-            .flatten();
         let gram: Vec<Vec<Option<Tensor<1>>>> = if self.config.report {
             gram(at_theta, &gradients)
         } else {
@@ -175,102 +337,179 @@ impl RobustGradient {
         };
         // The last entry of a row is the gradient's inner product with itself.
         let squares = gram.iter().map(|row| row.last().cloned().flatten());
-        let norms = squares.map(|square| square.map(Tensor::sqrt)).collect();
-        let mut read = |number: &Option<Tensor<1>>| passes.readback.push(number.clone());
-        let readings = CleanReadings {
-            losses,
-            mean_square: self.config.report.then(|| read(&mean_square)),
-            gram: gram
+        let squares: Vec<Option<Tensor<1>>> = match self.config.adaptive {
+            Adaptive::None => squares.collect(),
+            adaptive if at.plan.points.iter().any(by_domain) => gradients
                 .iter()
-                .map(|row| row.iter().map(&mut read).collect())
+                .map(|gradient| adaptive_squared_norm(at.model, gradient, adaptive))
                 .collect(),
+            _ => vec![None; gradients.len()],
         };
+        let mut read = |number: &Option<Tensor<1>>| readback.push(number.clone());
+        let gram = gram
+            .iter()
+            .map(|row| row.iter().map(&mut read).collect())
+            .collect();
+        let (mean_norm, mean_square) = self.mean_norms(readback, at, &mean);
         Ok(Clean {
             gradients,
-            norms,
+            norms: squares.into_iter().map(|s| s.map(Tensor::sqrt)).collect(),
             mean,
-            mean_norm: mean_square.map(Tensor::sqrt),
-            weights,
-            readings,
+            mean_norm,
+            readings: CleanReadings {
+                losses,
+                gram,
+                joined: None,
+                mean_square,
+            },
         })
     }
 
-    /// Steps 2 and 3: the points and the gradients there; $P$ out of them.
-    fn perturbed_passes<M, B, L, F>(
+    /// Step 1 in one pass: the mean gradient alone.
+    fn clean_pass<M: Module>(
         &self,
-        passes: &mut Passes<'_, B, F>,
-        model: &M,
-        clean: &Clean<'_>,
-        plan: &Plan,
-    ) -> Result<(WeightedSum, Vec<PointReadings>)>
-    where
-        M: Module,
-        L: DomainLoss<M>,
-        F: FnMut(&M, &B) -> L,
-    {
+        passes: &mut impl Passes<M>,
+        readback: &mut Readback,
+        at: &At<'_, M>,
+        at_theta: &M,
+    ) -> Result<Clean> {
+        let terms: Vec<(usize, f64)> = at.weights.iter().copied().enumerate().collect();
+        let PassSum {
+            losses,
+            probes,
+            sum,
+        } = passes.sum(at_theta, &terms)?;
+        let mean = combine(at_theta, &[(sum.unit, &sum.sum)]);
+        let (mean_norm, mean_square) = self.mean_norms(readback, at, &mean);
+        let mut push = |number: Option<Tensor<1>>| readback.push(number);
+        Ok(Clean {
+            gradients: Vec::new(),
+            norms: Vec::new(),
+            mean,
+            mean_norm,
+            readings: CleanReadings {
+                losses: losses.into_iter().map(|loss| push(Some(loss))).collect(),
+                gram: vec![Vec::new(); at.weights.len()],
+                joined: Some(push(probes.into_iter().next().flatten())),
+                mean_square,
+            },
+        })
+    }
+
+    /// The norm that the pooled ascent goes by, where it is needed, and $\lVert \bar g \rVert^2$,
+    /// where it is reported.
+    fn mean_norms<M: Module>(
+        &self,
+        readback: &mut Readback,
+        at: &At<'_, M>,
+        mean: &GradientsParams,
+    ) -> (Option<Tensor<1>>, Option<Reading>) {
+        let pooled = |point: &Point| point.ascent == PointAscent::Pooled;
+        let pooled = at.plan.points.iter().any(pooled);
+        let adaptive = self.config.adaptive;
+        let plain = self.config.report || (pooled && adaptive == Adaptive::None);
+        let square = plain.then(|| squared_norm(at.model, mean)).flatten();
+        let norm = match (pooled, adaptive) {
+            (false, _) => None,
+            (true, Adaptive::None) => square.clone(),
+            (true, adaptive) => adaptive_squared_norm(at.model, mean, adaptive),
+        };
+        let reported = self.config.report.then(|| readback.push(square));
+        (norm.map(Tensor::sqrt), reported)
+    }
+
+    /// Steps 2 and 3: the points and the gradients there; $P$ out of them.
+    fn perturbed_passes<M: Module>(
+        &self,
+        passes: &mut impl Passes<M>,
+        readback: &mut Readback,
+        at: &At<'_, M>,
+        clean: &Clean,
+    ) -> Result<(WeightedSum, Vec<PointReadings>)> {
+        let model = at.model;
         let mut perturbed = WeightedSum::new();
-        let mut readings = Vec::with_capacity(plan.points.len());
-        for point in &plan.points {
-            let at_point = displaced(model, &self.displacement(clean, point));
-            let mut at_this = WeightedSum::new();
-            let mut seen = Vec::with_capacity(point.terms.len());
-            for &(domain, coefficient) in &point.terms {
-                let (loss, gradient) = passes.run(&at_point, domain)?;
-                seen.push(PassReadings {
-                    domain,
-                    loss: passes.readback.push(loss),
-                    gradient: passes.readback.push(finite_probe(model, &gradient)),
-                });
-                at_this.add(model, coefficient, gradient);
-            }
+        let mut readings = Vec::with_capacity(at.plan.points.len());
+        for point in &at.plan.points {
+            let displacement = self.displacement(at, clean, point);
+            let (at_point, resolution) = displaced_with_resolution(model, &displacement);
+            let PassSum {
+                losses,
+                mut probes,
+                sum,
+            } = passes.sum(&at_point, &point.terms)?;
+            // A joined pass has one gradient for all of its domains.
+            let joined = (probes.len() < losses.len()).then(|| probes.pop().flatten());
+            let mut probes = probes.into_iter();
+            let of_each = point.terms.iter().zip(losses).map(|((domain, _), loss)| {
+                let gradient = probes.next().flatten();
+                PassReadings {
+                    domain: *domain,
+                    loss: readback.push(loss),
+                    gradient: readback.push(gradient),
+                }
+            });
+            let of_each = of_each.collect();
             let alignment = self.config.report.then(|| {
-                let square = squared_norm(model, &at_this.sum);
-                let with_mean = dot(model, &at_this.sum, &clean.mean);
-                (
-                    passes.readback.push(square),
-                    passes.readback.push(with_mean),
-                )
+                let square = squared_norm(model, &sum.sum);
+                let with_mean = dot(model, &sum.sum, &clean.mean);
+                (readback.push(square), readback.push(with_mean))
             });
             readings.push(PointReadings {
-                passes: seen,
-                unit: at_this.unit,
+                passes: of_each,
+                joined: readback.push(joined.flatten()),
+                unit: sum.unit,
                 alignment,
+                resolution: resolution
+                    .wanted
+                    .zip(resolution.lost)
+                    .map(|(wanted, lost)| {
+                        let [wanted, lost] = [wanted, lost].map(|number| readback.push(number));
+                        (wanted, lost)
+                    }),
             });
-            perturbed.add(model, at_this.unit, at_this.sum);
+            perturbed.add(model, sum.unit, sum.sum);
         }
         Ok((perturbed, readings))
     }
 
     /// The way from $\theta$ to a point: $\varepsilon - \gamma\, \bar g$.
-    fn displacement<'a>(
+    fn displacement<'a, M>(
         &self,
-        clean: &'a Clean<'_>,
+        at: &At<'a, M>,
+        clean: &'a Clean,
         point: &Point,
-    ) -> Vec<(Tensor<1>, &'a GradientsParams)> {
-        let rho = self.config.rho;
+    ) -> Vec<Displacement<'a>> {
+        let (rho, of_parameter) = at.perturbation.rho.parts();
+        let ascent = |norm: &Tensor<1>, weight: f64, gradient: &'a GradientsParams| {
+            let scale = ascent_scale(norm.clone(), rho * weight);
+            let ascent = Displacement::new(scale, gradient).with_adaptive(self.config.adaptive);
+            match of_parameter {
+                Some(factors) => ascent.with_factors(factors),
+                None => ascent,
+            }
+        };
         let of_domain = |domain: usize, weight: f64| {
-            let norm = clean.norms[domain].clone()?;
-            let scale = ascent_scale(norm, rho * weight);
-            Some((scale, &clean.gradients[domain]))
+            let norm = clean.norms[domain].as_ref()?;
+            Some(ascent(norm, weight, &clean.gradients[domain]))
         };
         let mut displacement: Vec<_> = match point.ascent {
             PointAscent::None => Vec::new(),
             PointAscent::Domain(domain) => of_domain(domain, 1.0).into_iter().collect(),
-            PointAscent::Consensus => (0..clean.weights.len())
-                .filter_map(|domain| of_domain(domain, clean.weights[domain]))
+            PointAscent::Consensus => (0..at.weights.len())
+                .filter_map(|domain| of_domain(domain, at.weights[domain]))
                 .collect(),
-            PointAscent::Pooled => clean
-                .mean_norm
-                .iter()
-                .map(|norm| (ascent_scale(norm.clone(), rho), &clean.mean))
-                .collect(),
+            PointAscent::Pooled => {
+                let norm = clean.mean_norm.iter();
+                norm.map(|norm| ascent(norm, 1.0, &clean.mean)).collect()
+            }
         };
-        if let (Some(norm), true) = (
-            clean.norms.iter().flatten().next(),
-            self.config.gamma != 0.0,
-        ) {
-            let shift = norm.zeros_like().sub_scalar(self.config.gamma);
-            displacement.push((shift, &clean.mean));
+        if !at.perturbation.gamma.is_zero() {
+            let (gamma, of_parameter) = at.perturbation.gamma.parts();
+            let shift = Displacement::constant(-gamma, &clean.mean);
+            displacement.push(match of_parameter {
+                Some(factors) => shift.with_factors(factors),
+                None => shift,
+            });
         }
         displacement
     }
@@ -292,43 +531,32 @@ impl RobustGradient {
     }
 }
 
+/// How far a training is.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Progress {
+    pub steps: u64,
+    pub skipped: u64,
+    pub skipped_since: u64,
+}
+
+/// What a step begins with.
+struct At<'a, M> {
+    model: &'a M,
+    weights: &'a [f64],
+    plan: &'a Plan,
+    perturbation: &'a Perturbation,
+}
+
 /// What the clean passes leave for the others.
-struct Clean<'w> {
+struct Clean {
+    /// Of every domain; empty after a joined pass, as are the norms.
     gradients: Vec<GradientsParams>,
+    /// $\lVert T g_i \rVert$.
     norms: Vec<Option<Tensor<1>>>,
     mean: GradientsParams,
+    /// $\lVert T \bar g \rVert$, where an ascent is pooled.
     mean_norm: Option<Tensor<1>>,
-    weights: &'w [f64],
     readings: CleanReadings,
-}
-
-/// The mini-batches and the closure that all passes share.
-struct Passes<'a, B, F> {
-    domains: Vec<(&'a str, &'a B)>,
-    loss: F,
-    noise_seed: Option<u64>,
-    step: u64,
-    readback: Readback,
-}
-
-impl<B, F> Passes<'_, B, F> {
-    /// One forward and backward of one mini-batch.
-    fn run<M, L>(&mut self, model: &M, domain: usize) -> Result<(Tensor<1>, GradientsParams)>
-    where
-        M: Module,
-        L: DomainLoss<M>,
-        F: FnMut(&M, &B) -> L,
-    {
-        let (name, batch) = self.domains[domain];
-        if let Some(seed) = self.noise_seed {
-            let mut rng = ChaCha8Rng::seed_from_u64(seed);
-            rng.set_stream(self.step);
-            rng.set_word_pos(2 * domain as u128);
-            let seed: u64 = rng.random();
-            model.devices().iter().for_each(|device| device.seed(seed));
-        }
-        (self.loss)(model, batch).differentiate(model, name)
-    }
 }
 
 fn check_trainable<M: Module>(model: &M) -> Result<()> {

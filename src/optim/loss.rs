@@ -1,6 +1,6 @@
 use burn::{module::Module, optim::GradientsParams, tensor::Tensor};
 
-use crate::{BoxError, Error, Result};
+use crate::{BoxError, Error, Result, domain::MicroBatches, gradient::accumulate};
 
 /// What a loss closure may return for a model and one domain's batch.
 ///
@@ -52,6 +52,105 @@ impl<M: Module, L: DomainLoss<M>, E: Into<BoxError>> DomainLoss<M> for Result<L,
                 source: error.into(),
             }),
         }
+    }
+}
+
+/// What a loss closure may return for a model and the joined batches of $k$ domains: a `Tensor<1>`
+/// of shape `[k]`, the domains' mean losses in their order, or a `Result` of it.
+///
+/// [`JoinedBatch::losses`](crate::domain::JoinedBatch::losses) puts it together.
+pub trait JoinedLoss {
+    /// The domains' losses.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Loss`] where they are not one for each of `count` domains, or depend on no
+    /// parameter; [`Error::Closure`] where the closure returned an error.
+    fn losses(self, count: usize, domains: &str) -> Result<Tensor<1>>;
+}
+
+impl JoinedLoss for Tensor<1> {
+    fn losses(self, count: usize, domains: &str) -> Result<Tensor<1>> {
+        let [numbers] = self.dims();
+        if numbers != count {
+            return Err(Error::Loss {
+                domain: domains.into(),
+                rule: "be one number for each domain, a tensor of shape [domains]",
+                found: format!("its shape is [{numbers}] for {count} domains"),
+            });
+        }
+        if !(self.is_autodiff() && self.is_tracked()) {
+            return Err(detached(domains));
+        }
+        Ok(self)
+    }
+}
+
+impl<E: Into<BoxError>> JoinedLoss for Result<Tensor<1>, E> {
+    fn losses(self, count: usize, domains: &str) -> Result<Tensor<1>> {
+        self.map_err(|error| Error::Closure {
+            domain: domains.into(),
+            source: error.into(),
+        })?
+        .losses(count, domains)
+    }
+}
+
+/// A loss closure for batches in parts, out of one for a part: see [`MicroBatches`].
+///
+/// Every part is differentiated before the next one goes forward, so that one part's graph is in
+/// memory at a time.
+///
+/// ```
+/// use burn::{
+///     nn::{Linear, LinearConfig, loss::{MseLoss, Reduction}},
+///     optim::SgdConfig,
+///     tensor::{Device, Tensor},
+/// };
+/// use roga::{
+///     domain::{DomainBatches, MicroBatches},
+///     optim::{RobustGradientAlignmentConfig, micro_batched},
+/// };
+///
+/// let device = Device::default().autodiff();
+/// let mut model = LinearConfig::new(1, 1).init(&device);
+/// let mut optim = RobustGradientAlignmentConfig::new().init(SgdConfig::new().init())?;
+///
+/// let rows = |x: &[f32]| Tensor::<1>::from_floats(x, &device).unsqueeze_dim::<2>(1);
+/// let domains = DomainBatches::new([
+///     ("photo", MicroBatches::new([(2, rows(&[1.0, 0.5])), (1, rows(&[0.3]))])?),
+///     ("sketch", MicroBatches::new([(2, rows(&[2.0, 1.5]))])?),
+/// ])?;
+/// let loss = |model: &Linear, x: &Tensor<2>| model.forward(x.clone()).square().mean();
+/// optim.step(0.05, &mut model, &domains, micro_batched(loss))?;
+/// # Ok::<(), roga::Error>(())
+/// ```
+pub fn micro_batched<M, B, L>(
+    mut loss: impl FnMut(&M, &B) -> L,
+) -> impl FnMut(&M, &MicroBatches<B>) -> Result<(Tensor<1>, GradientsParams)>
+where
+    M: Module,
+    L: DomainLoss<M>,
+{
+    move |model, batch| {
+        let mut sum = GradientsParams::new();
+        let mut mean: Option<Tensor<1>> = None;
+        for (place, (share, part)) in batch.iter().enumerate() {
+            let part = loss(model, part).differentiate(model, &format!("part {place}"))?;
+            let (loss, gradient) = part;
+            accumulate(model, &mut sum, share, gradient);
+            let loss = loss.mul_scalar(share);
+            mean = Some(match mean {
+                Some(mean) => mean + loss,
+                None => loss,
+            });
+        }
+        // Batches in parts have at least one.
+        let mean = mean.ok_or(Error::Domains {
+            rule: "have batches of at least one part",
+            found: "a batch has none".into(),
+        })?;
+        Ok((mean, sum))
     }
 }
 

@@ -16,15 +16,20 @@
 mod config;
 mod evaluation;
 mod gradient;
+mod group;
 mod loss;
+mod passes;
 mod readback;
 mod report;
+mod schedule;
 mod step;
 mod summary;
 
 pub use config::*;
 pub use evaluation::*;
-pub use gradient::*;
+pub use gradient::RobustGradient;
+pub use group::PerturbationGroup;
 pub use loss::*;
 pub use report::*;
+pub use schedule::*;
 pub use step::*;

@@ -8,6 +8,13 @@ use serde::Serialize;
 /// in one wait.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StepReport {
+    /// The number of the step.
+    pub step: u64,
+    /// The radius $\rho_t$ of the step's ascents, after its schedule; that of parameters in no
+    /// group. 0 in a plain step.
+    pub rho: f64,
+    /// The length $\gamma_t$ of the step's shift, likewise.
+    pub gamma: f64,
     /// The domains, in the order of the batches.
     pub domains: Vec<DomainReport>,
     /// The cosines $\langle g_i, g_j \rangle / (\lVert g_i \rVert \lVert g_j \rVert)$, $K \times K$,
@@ -37,10 +44,35 @@ impl StepReport {
             .sum()
     }
 
+    /// The mean over the points of [`PointReport::sharpness`]; `None` in a plain step.
+    pub fn mean_sharpness(&self) -> Option<f64> {
+        mean(self.points.iter().map(|point| point.sharpness))
+    }
+
+    /// The mean cosine between the gradients of two domains; `None` with the report off, or with
+    /// one domain.
+    pub fn mean_cosine(&self) -> Option<f64> {
+        let cosines = self.cosines.iter().flatten().enumerate();
+        mean(cosines.flat_map(|(i, row)| row.iter().take(i).copied()))
+    }
+
+    /// The largest [`PointReport::unresolved`]; `None` without parameters of 16 bits.
+    pub fn unresolved(&self) -> Option<f64> {
+        let shares = self.points.iter().filter_map(|point| point.unresolved);
+        shares.reduce(f64::max)
+    }
+
     /// Whether the step was skipped: nothing has changed.
     pub fn is_skipped(&self) -> bool {
         matches!(self.outcome, Outcome::Skipped(_))
     }
+}
+
+fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let (count, sum) = values.fold((0usize, 0.0), |(count, sum), value| {
+        (count + 1, sum + value)
+    });
+    (count > 0).then(|| sum / count as f64)
 }
 
 /// A domain's clean pass.
@@ -52,8 +84,9 @@ pub struct DomainReport {
     pub weight: f64,
     /// Its loss $L_i(\theta)$.
     pub loss: f64,
-    /// The norm $\lVert g_i \rVert$ of its gradient.
-    pub gradient_norm: f64,
+    /// The norm $\lVert g_i \rVert$ of its gradient. `None` where the clean passes were joined
+    /// into one, with the report off.
+    pub gradient_norm: Option<f64>,
 }
 
 /// An ascending point and what was seen there.
@@ -71,6 +104,13 @@ pub struct PointReport {
     pub alignment: Option<f64>,
     /// The weighted mean of the evaluated losses at the point, less that at $\theta$.
     pub sharpness: f64,
+    /// The share of the parameters' entries, from 0 to 1, that were to be moved to the point and
+    /// that rounding to 16 bits has left where they were; `None` without parameters of 16 bits.
+    ///
+    /// Near 1, the losses are evaluated at $\theta$ itself: the perturbation is below the
+    /// resolution of the parameters (about $2^{-11}$ of a value in f16, $2^{-9}$ in bf16). A
+    /// larger $\rho$ or parameters of 32 bits are the cure.
+    pub unresolved: Option<f64>,
 }
 
 /// How many times a mini-batch went forward and backward.
@@ -80,6 +120,9 @@ pub struct Passes {
     pub clean: usize,
     /// At the ascending points.
     pub perturbed: usize,
+    /// How many times the closure was called: fewer than mini-batches went where passes were
+    /// joined.
+    pub calls: usize,
 }
 
 /// What became of a step.

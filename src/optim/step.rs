@@ -1,12 +1,16 @@
 use burn::{
     lr_scheduler::module_lr_scheduler::ModuleLearningRate,
     module::{Module, ModuleVisitor, Param},
-    optim::ModuleOptimizer,
+    optim::{GradientsParams, ModuleOptimizer},
     tensor::Tensor,
 };
 
-use super::{DomainLoss, RobustGradient, StepReport};
-use crate::{Error, Result, domain::DomainBatches, perturbation::tie_shared_parameters};
+use super::{DomainLoss, JoinedLoss, RobustGradient, StepReport};
+use crate::{
+    Error, Result,
+    domain::{Concat, DomainBatches, JoinedBatch},
+    perturbation::tie_shared_parameters,
+};
 
 /// Robust gradient alignment round a base optimizer.
 ///
@@ -60,7 +64,6 @@ use crate::{Error, Result, domain::DomainBatches, perturbation::tie_shared_param
 /// * **A domain of weight 0** goes through its clean pass, is reported and counts for running
 ///   statistics; it does not count in $G$, and no domain is evaluated at its point.
 /// * **An error of the closure**, or a panic, leaves model and optimizer as they were.
-#[derive(Clone)]
 pub struct RobustGradientAlignment {
     gradient: RobustGradient,
     base: ModuleOptimizer,
@@ -83,7 +86,9 @@ impl RobustGradientAlignment {
     /// [`Error::Domains`](crate::Error::Domains), [`Error::Model`](crate::Error::Model),
     /// [`Error::Loss`](crate::Error::Loss), [`Error::Closure`](crate::Error::Closure),
     /// [`Error::Setting`](crate::Error::Setting) where `domain_weights` are not one for each
-    /// domain or `lr` is not finite, [`Error::Device`](crate::Error::Device). Nothing has changed then.
+    /// domain, a group matches no parameter or `lr` is not finite,
+    /// [`Error::NonFinite`](crate::Error::NonFinite) after too many skipped steps in a row,
+    /// [`Error::Device`](crate::Error::Device). Nothing has changed then.
     pub fn step<M, B, L>(
         &mut self,
         lr: impl Into<ModuleLearningRate>,
@@ -95,14 +100,106 @@ impl RobustGradientAlignment {
         M: Module,
         L: DomainLoss<M>,
     {
+        let lr = self.learning_rate(lr, model)?;
+        let step = self.gradient.steps();
+        let (gradients, report) = self.gradient.gradients_of(step, model, domains, loss)?;
+        self.base_step(lr, model, gradients, &report);
+        Ok(report)
+    }
+
+    /// As [`step`](Self::step), with the passes that evaluate several domains at one point joined
+    /// into one forward and backward.
+    ///
+    /// `loss` is called with the rows of several domains at once, and gives their mean losses, one
+    /// each ([`JoinedLoss`]). The step is the same, up to rounding, where nothing depends on a
+    /// batch's statistics; it is a choice, since batch normalisation sees the joined batch. Where
+    /// the gradients of the domains are needed one by one (ascents by domain, the report), the
+    /// clean passes stay by themselves, each a joined batch of one domain.
+    ///
+    /// ```
+    /// use burn::{
+    ///     nn::{Linear, LinearConfig, loss::{MseLoss, Reduction}},
+    ///     optim::SgdConfig,
+    ///     tensor::{Device, Tensor},
+    /// };
+    /// use roga::{
+    ///     domain::{DomainBatches, JoinedBatch},
+    ///     optim::RobustGradientAlignmentConfig,
+    /// };
+    ///
+    /// type Rows = (Tensor<2>, Tensor<2>);
+    ///
+    /// let device = Device::default().autodiff();
+    /// let mut model = LinearConfig::new(1, 1).init(&device);
+    /// let mut optim = RobustGradientAlignmentConfig::sagm(0.05, 5e-4)
+    ///     .with_report(false)
+    ///     .init(SgdConfig::new().init())?;
+    ///
+    /// let rows = |x: &[f32]| Tensor::<1>::from_floats(x, &device).unsqueeze_dim::<2>(1);
+    /// let domains = DomainBatches::new([
+    ///     ("photo", (rows(&[1.0, 0.5]), rows(&[0.0, 0.1]))),
+    ///     ("sketch", (rows(&[2.0]), rows(&[3.0]))),
+    /// ])?;
+    /// let report = optim.step_joined(0.05, &mut model, &domains, |model: &Linear, joined: &JoinedBatch<Rows>| {
+    ///     let (x, y) = joined.batch();
+    ///     let found = model.forward(x.clone());
+    ///     joined.losses(|rows| {
+    ///         let (found, y) = (found.clone().slice([rows.clone()]), y.clone().slice([rows]));
+    ///         MseLoss::new().forward(found, y, Reduction::Mean)
+    ///     })
+    /// })?;
+    /// assert_eq!(report.passes.calls, 2);
+    /// # Ok::<(), roga::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`step`](Self::step).
+    pub fn step_joined<M, B, L>(
+        &mut self,
+        lr: impl Into<ModuleLearningRate>,
+        model: &mut M,
+        domains: &DomainBatches<B>,
+        loss: impl FnMut(&M, &JoinedBatch<B>) -> L,
+    ) -> Result<StepReport>
+    where
+        M: Module,
+        B: Concat,
+        L: JoinedLoss,
+    {
+        let lr = self.learning_rate(lr, model)?;
+        let step = self.gradient.steps();
+        let (gradients, report) = self
+            .gradient
+            .gradients_joined_of(step, model, domains, loss)?;
+        self.base_step(lr, model, gradients, &report);
+        Ok(report)
+    }
+
+    /// The rates of a step, once they are known to be finite.
+    fn learning_rate<M: Module>(
+        &self,
+        lr: impl Into<ModuleLearningRate>,
+        model: &M,
+    ) -> Result<ModuleLearningRate> {
         let lr = lr.into();
         check_learning_rate(&lr, model)?;
-        let (gradients, report) = self.gradient.gradients(model, domains, loss)?;
+        self.gradient.set_learning_rate(lr.base());
+        Ok(lr)
+    }
+
+    /// Step 5.
+    fn base_step<M: Module>(
+        &mut self,
+        lr: ModuleLearningRate,
+        model: &mut M,
+        gradients: GradientsParams,
+        report: &StepReport,
+    ) {
         if !report.is_skipped() {
             let updated = self.base.step(lr, model.clone(), gradients);
             *model = tie_shared_parameters(updated);
         }
-        Ok(report)
     }
 
     /// The passes alone: see [`RobustGradient`].
@@ -113,6 +210,16 @@ impl RobustGradientAlignment {
     /// The base optimizer.
     pub fn base(&self) -> &ModuleOptimizer {
         &self.base
+    }
+}
+
+impl Clone for RobustGradientAlignment {
+    /// A wrapper with the same settings and the same state, which counts by itself.
+    fn clone(&self) -> Self {
+        Self {
+            gradient: self.gradient.split_off(),
+            base: self.base.clone(),
+        }
     }
 }
 

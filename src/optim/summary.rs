@@ -8,29 +8,40 @@ use super::{
 
 /// Everything that is read back in a step, before it is.
 pub(crate) struct StepReadings<'a> {
+    pub step: u64,
+    /// $\rho$ and $\gamma$.
+    pub lengths: [f64; 2],
     pub weights: &'a [f64],
     pub clean: CleanReadings,
     pub plan: &'a Plan,
     pub points: Vec<PointReadings>,
     pub update: Reading,
+    /// How many times the closure was called.
+    pub calls: usize,
 }
 
 /// The numbers of the clean passes.
 pub(crate) struct CleanReadings {
     pub losses: Vec<Reading>,
     /// The lower triangle of the Gram matrix with the report on, else its diagonal; either way the
-    /// diagonal ends the rows.
+    /// diagonal ends the rows. Empty rows after a joined pass.
     pub gram: Vec<Vec<Reading>>,
+    /// Finite where the gradient of a joined pass is.
+    pub joined: Option<Reading>,
     pub mean_square: Option<Reading>,
 }
 
 /// The numbers of the passes at one point.
 pub(crate) struct PointReadings {
     pub passes: Vec<PassReadings>,
+    /// Finite where the gradient of a joined pass is.
+    pub joined: Reading,
     /// What the sum of the point's gradients is to be multiplied by.
     pub unit: f64,
     /// The inner products of that sum with itself and with the mean gradient.
     pub alignment: Option<(Reading, Reading)>,
+    /// How many entries of 16 bits were to be moved, and how many of them were not.
+    pub resolution: Option<(Reading, Reading)>,
 }
 
 /// The numbers of one perturbed pass.
@@ -55,13 +66,17 @@ impl StepReadings<'_> {
                 name: name.clone(),
                 weight: *weight,
                 loss: read.get(*loss),
-                gradient_norm: row.last().map_or(0.0, |square| read.get(*square).sqrt()),
+                gradient_norm: row.last().map(|square| read.get(*square).sqrt()),
             })
             .collect();
         let mean_gradient_norm = self.clean.mean_square.map(|square| read.get(square).sqrt());
         let cosines = mean_gradient_norm.map(|_| self.cosines(&domains, read));
         let points = self.points(&domains, mean_gradient_norm, read);
+        let [rho, gamma] = self.lengths;
         StepReport {
+            step: self.step,
+            rho,
+            gamma,
             conflicts: mean_gradient_norm.map(|_| self.conflicts(read)),
             cosines,
             mean_gradient_norm,
@@ -69,6 +84,7 @@ impl StepReadings<'_> {
             passes: Passes {
                 clean: domains.len(),
                 perturbed: points.iter().map(|point| point.losses.len()).sum(),
+                calls: self.calls,
             },
             outcome: match self.non_finite(&domains, read) {
                 Some(found) => Outcome::Skipped(found),
@@ -84,7 +100,7 @@ impl StepReadings<'_> {
     }
 
     fn cosines(&self, domains: &[DomainReport], read: &Readings) -> Vec<Vec<f64>> {
-        let norm = |i: usize| domains[i].gradient_norm;
+        let norm = |i: usize| domains[i].gradient_norm.unwrap_or(0.0);
         let entry = |i, j| cosine(self.inner_product(i, j, read), norm(i), norm(j));
         let all = 0..domains.len();
         all.clone()
@@ -136,6 +152,14 @@ impl StepReadings<'_> {
                         cosine(read.get(with_mean), read.get(square).sqrt(), mean_norm)
                     }),
                     sharpness: rise / total,
+                    unresolved: readings.resolution.map(|(wanted, lost)| {
+                        let wanted = read.get(wanted);
+                        if wanted > 0.0 {
+                            read.get(lost) / wanted
+                        } else {
+                            0.0
+                        }
+                    }),
                 }
             })
             .collect()
@@ -149,31 +173,32 @@ impl StepReadings<'_> {
                 Some(domain.name.clone()),
                 Pass::Clean,
                 domain.loss,
-                domain.gradient_norm,
+                domain.gradient_norm.unwrap_or(0.0),
             )
         });
+        let joined = self.clean.joined.map(|gradient| read.get(gradient));
+        let joined = (None, Pass::Clean, 0.0, joined.unwrap_or(0.0));
         let perturbed = self
             .plan
             .points
             .iter()
             .zip(&self.points)
             .flat_map(|(point, readings)| {
-                readings.passes.iter().map(move |pass| {
-                    let ascent = match point.ascent {
-                        PointAscent::Domain(domain) => Some(name(domain)),
-                        _ => None,
-                    };
-                    let (loss, gradient) = (read.get(pass.loss), read.get(pass.gradient));
-                    (
-                        Some(name(pass.domain)),
-                        Pass::Perturbed { ascent },
-                        loss,
-                        gradient,
-                    )
-                })
+                let ascent = match point.ascent {
+                    PointAscent::Domain(domain) => Some(name(domain)),
+                    _ => None,
+                };
+                let pass = Pass::Perturbed { ascent };
+                let joined = (None, pass.clone(), 0.0, read.get(readings.joined));
+                let of_each = readings.passes.iter().map(move |each| {
+                    let (loss, gradient) = (read.get(each.loss), read.get(each.gradient));
+                    (Some(name(each.domain)), pass.clone(), loss, gradient)
+                });
+                of_each.chain([joined])
             });
         let combined = (None, Pass::Combination, 0.0, read.get(self.update));
         clean
+            .chain([joined])
             .chain(perturbed)
             .chain([combined])
             .find_map(|(domain, pass, loss, gradient)| {

@@ -1,12 +1,13 @@
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use burn::{
     module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId},
     optim::GradientsParams,
-    tensor::{Tensor, container::TensorContainer},
+    tensor::{DType, Tensor, container::TensorContainer},
 };
 
-use crate::gradient::widen;
+use super::Adaptive;
+use crate::gradient::{scale, total, widen};
 
 /// The length of an ascent for each unit of its gradient, $\rho / \lVert g \rVert$, and 0 where
 /// $\lVert g \rVert = 0$: what a gradient is multiplied by to become $\varepsilon$.
@@ -17,10 +18,84 @@ pub fn ascent_scale(norm: Tensor<1>, rho: f64) -> Tensor<1> {
     norm.recip().mul_scalar(rho).mask_fill(zero, 0.0)
 }
 
+/// A term of the way from $\theta$ to another point: $s\\, f_p\\, T_\theta^2\\, g_p$ for every
+/// parameter $p$.
+///
+/// $s$ and $g$ are what [`new`](Self::new) is given. By default $T_\theta = 1$ and $f_p = 1$.
+#[derive(Debug, Clone)]
+pub struct Displacement<'a> {
+    scale: Scale,
+    gradient: &'a GradientsParams,
+    adaptive: Adaptive,
+    factors: Option<&'a HashMap<ParamId, f64>>,
+}
+
+/// $s$.
+#[derive(Debug, Clone)]
+enum Scale {
+    OnDevice(Tensor<1>),
+    Constant(f64),
+}
+
+impl<'a> Displacement<'a> {
+    /// $s\\, g$, with $s$ a tensor of shape `[1]`.
+    pub fn new(scale: Tensor<1>, gradient: &'a GradientsParams) -> Self {
+        Self::with_scale(Scale::OnDevice(scale), gradient)
+    }
+
+    /// $s\\, g$, with $s$ a number.
+    pub fn constant(scale: f64, gradient: &'a GradientsParams) -> Self {
+        Self::with_scale(Scale::Constant(scale), gradient)
+    }
+
+    fn with_scale(scale: Scale, gradient: &'a GradientsParams) -> Self {
+        Self {
+            scale,
+            gradient,
+            adaptive: Adaptive::None,
+            factors: None,
+        }
+    }
+
+    /// With the operator $T_\theta$ of an adaptive ascent.
+    pub fn with_adaptive(mut self, adaptive: Adaptive) -> Self {
+        self.adaptive = adaptive;
+        self
+    }
+
+    /// With a factor $f_p$ for some of the parameters; that of the others stays 1.
+    pub fn with_factors(mut self, factors: &'a HashMap<ParamId, f64>) -> Self {
+        self.factors = Some(factors);
+        self
+    }
+
+    /// The term for one parameter, in at least 32 bits; `None` where it is zero throughout.
+    fn of<const D: usize>(&self, id: ParamId, parameter: &Tensor<D>) -> Option<Tensor<D>> {
+        let factor = self.factors.and_then(|of| of.get(&id)).copied();
+        let factor = factor.unwrap_or(1.0);
+        if factor == 0.0 {
+            return None;
+        }
+        let gradient = widen(self.gradient.get::<D>(id)?);
+        let step = match &self.scale {
+            Scale::Constant(constant) => scale(gradient, constant * factor),
+            Scale::OnDevice(tensor) => {
+                let tensor = tensor.clone().to_device(&gradient.device());
+                let tensor = scale(tensor, factor).cast(gradient.dtype());
+                gradient * tensor.reshape([1; D])
+            }
+        };
+        Some(match self.adaptive.scale(parameter) {
+            Some(operator) => step * operator.square(),
+            None => step,
+        })
+    }
+}
+
 /// A copy of the model at $\theta + \sum_k s_k\\, g_k$: same parameter ids, leaves of its own,
 /// running statistics of its own.
 ///
-/// * `displacement`: pairs of $s_k$, shape `[1]`, and $g_k$.
+/// * `displacement`: the terms of the way from $\theta$.
 /// * Parameters that require no gradient, and parameters without a gradient in a term, are not
 ///   displaced by it. Running statistics never are.
 /// * A parameter that several layers share is one leaf in the copy, so that its gradient is the
@@ -30,7 +105,7 @@ pub fn ascent_scale(norm: Tensor<1>, rho: f64) -> Tensor<1> {
 ///
 /// ```
 /// use burn::{nn::LinearConfig, optim::GradientsParams, tensor::{Device, Tensor}};
-/// use roga::{gradient, perturbation};
+/// use roga::{gradient, perturbation::{self, Displacement}};
 ///
 /// let device = Device::default().autodiff();
 /// let model = LinearConfig::new(2, 1).with_bias(false).init(&device);
@@ -38,8 +113,8 @@ pub fn ascent_scale(norm: Tensor<1>, rho: f64) -> Tensor<1> {
 /// let grads = GradientsParams::from_grads(loss.backward(), &model);
 ///
 /// let norm = gradient::dot(&model, &grads, &grads).unwrap().sqrt();
-/// let scale = perturbation::ascent_scale(norm, 0.1);
-/// let ascended = perturbation::displaced(&model, &[(scale, &grads)]);
+/// let ascent = Displacement::new(perturbation::ascent_scale(norm, 0.1), &grads);
+/// let ascended = perturbation::displaced(&model, &[ascent]);
 ///
 /// let step = (ascended.weight.val() - model.weight.val()).into_data();
 /// step.assert_approx_eq(
@@ -47,14 +122,36 @@ pub fn ascent_scale(norm: Tensor<1>, rho: f64) -> Tensor<1> {
 ///     burn::tensor::Tolerance::<f32>::absolute(1e-6),
 /// );
 /// ```
-pub fn displaced<M: Module>(model: &M, displacement: &[(Tensor<1>, &GradientsParams)]) -> M {
+pub fn displaced<M: Module>(model: &M, displacement: &[Displacement<'_>]) -> M {
+    displaced_with_resolution(model, displacement).0
+}
+
+/// As [`displaced`], and how much of the way the parameters of 16 bits could not go.
+pub(crate) fn displaced_with_resolution<M: Module>(
+    model: &M,
+    displacement: &[Displacement<'_>],
+) -> (M, Resolution) {
     let mut mapper = Displace {
         displacement,
         shared: shared_parameters(model),
         leaves: TensorContainer::new(),
+        wanted: Vec::new(),
+        lost: Vec::new(),
     };
     // `train` gives the copy running statistics of its own.
-    model.clone().train().map(&mut mapper)
+    let displaced = model.clone().train().map(&mut mapper);
+    let resolution = Resolution {
+        wanted: total(mapper.wanted),
+        lost: total(mapper.lost),
+    };
+    (displaced, resolution)
+}
+
+/// How many entries of parameters of 16 bits were to be moved, and how many of them rounding has
+/// left where they were: tensors of shape `[1]`, `None` without parameters of 16 bits.
+pub(crate) struct Resolution {
+    pub wanted: Option<Tensor<1>>,
+    pub lost: Option<Tensor<1>>,
 }
 
 /// Gives every use of a shared parameter the value of its first use.
@@ -91,13 +188,15 @@ pub fn tie_shared_parameters<M: Module>(model: M) -> M {
 }
 
 struct Displace<'a> {
-    displacement: &'a [(Tensor<1>, &'a GradientsParams)],
+    displacement: &'a [Displacement<'a>],
     shared: HashSet<ParamId>,
     leaves: TensorContainer<ParamId>,
+    wanted: Vec<Tensor<1>>,
+    lost: Vec<Tensor<1>>,
 }
 
 impl Displace<'_> {
-    fn leaf<const D: usize>(&self, id: ParamId, parameter: Tensor<D>) -> Tensor<D> {
+    fn leaf<const D: usize>(&mut self, id: ParamId, parameter: Tensor<D>) -> Tensor<D> {
         let strategy = parameter.gradient_checkpointing_strategy();
         let distributed = parameter.is_distributed();
         let mut leaf = Tensor::from_inner(self.displace(id, parameter.inner()));
@@ -111,22 +210,25 @@ impl Displace<'_> {
         leaf
     }
 
-    fn displace<const D: usize>(&self, id: ParamId, parameter: Tensor<D>) -> Tensor<D> {
+    fn displace<const D: usize>(&mut self, id: ParamId, parameter: Tensor<D>) -> Tensor<D> {
         let dtype = parameter.dtype();
-        let mut point = None;
-        for (scale, gradient) in self.displacement {
-            if let Some(gradient) = gradient.get::<D>(id) {
-                let gradient = widen(gradient);
-                let scale = scale
-                    .clone()
-                    .to_device(&gradient.device())
-                    .cast(gradient.dtype());
-                let step = gradient * scale.reshape([1; D]);
-                let from = point.unwrap_or_else(|| widen(parameter.clone()));
-                point = Some(from + step);
-            }
+        let steps = self.displacement.iter();
+        let steps = steps.filter_map(|displacement| displacement.of(id, &parameter));
+        let point = steps.fold(None, |point: Option<Tensor<D>>, step| {
+            Some(point.unwrap_or_else(|| widen(parameter.clone())) + step)
+        });
+        let Some(point) = point else {
+            return parameter;
+        };
+        if !matches!(dtype, DType::F16 | DType::BF16) {
+            return point;
         }
-        point.map_or(parameter, |point| point.cast(dtype))
+        let rounded = point.clone().cast(dtype);
+        let wanted = point.not_equal(widen(parameter.clone()));
+        let lost = rounded.clone().equal(parameter).bool_and(wanted.clone());
+        self.wanted.push(wanted.float().cast(DType::F32).sum());
+        self.lost.push(lost.float().cast(DType::F32).sum());
+        rounded
     }
 }
 

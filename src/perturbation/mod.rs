@@ -13,8 +13,11 @@
 //! Improving Generalization", ICLR 2021, arXiv 2010.01412), the shift that of SAGM (Wang et al.,
 //! "Sharpness-Aware Gradient Matching for Domain Generalization", CVPR 2023).
 
+mod adaptive;
 mod copy;
 mod running;
 
-pub use copy::*;
+pub use adaptive::*;
+pub(crate) use copy::displaced_with_resolution;
+pub use copy::{Displacement, ascent_scale, displaced, tie_shared_parameters};
 pub(crate) use running::RunningStatistics;

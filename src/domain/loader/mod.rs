@@ -3,6 +3,7 @@
 mod builder;
 mod draw;
 mod joined;
+mod micro;
 mod source;
 mod workers;
 
@@ -31,7 +32,7 @@ use self::{
 };
 use crate::{Error, Result, domain::DomainBatches};
 
-pub use self::{builder::*, joined::*};
+pub use self::{builder::*, joined::*, micro::*};
 
 /// A data loader over several domains: every step hands over one full mini-batch of each.
 ///
@@ -44,6 +45,7 @@ pub use self::{builder::*, joined::*};
 ///   the seed, the domain's name and $s$: neither the other domains nor the number of workers
 ///   enter. (The batcher and the data sets must be functions of the items too. What is done to an
 ///   item at random belongs in [`augment`](DomainDataLoaderBuilder::augment).)
+/// * The batches carry that number, [`DomainBatches::step`].
 /// * So the state is one number, the [`position`](Self::position). Written down with a
 ///   checkpoint and [set](Self::set_position) again, it continues in the middle of an epoch.
 ///
@@ -271,7 +273,7 @@ impl<I: 'static, B: Send + 'static> Iterator for Epoch<'_, I, B> {
             self.next = self.end;
             return Some(Err(DatasetError::new(error)));
         }
-        let batches = self.take();
+        let batches = self.take().map(|batches| batches.with_step(self.next));
         self.next += 1;
         if batches.is_ok() {
             self.loader.set_position(self.next);
