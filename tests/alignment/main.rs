@@ -2,6 +2,8 @@
 
 mod identities;
 mod problems;
+mod reference;
+mod reference_sam;
 mod reference_trajectories;
 mod rules;
 mod worked_cases;

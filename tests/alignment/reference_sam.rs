@@ -1,0 +1,226 @@
+//! Ten-step trajectories of other implementations of SAM, adaptive SAM and SAGM: pytorch_optimizer
+//! 4.1.0, and the repositories of the papers.
+//!
+//! All rows of a step are one batch there. Weights are `[out, in]`.
+
+use burn::{
+    module::{Module, Param, ParamId},
+    nn::{Linear, LinearConfig, loss::CrossEntropyLossConfig},
+    optim::{
+        AdamConfig, AdamWConfig, GradientsParams, ModuleOptimizer, SgdConfig,
+        decay::WeightDecayConfig, momentum::MomentumConfig,
+    },
+    tensor::{Device, Int, Tensor, TensorData, activation::tanh},
+};
+use roga::{
+    domain::{DomainBatches, JoinedBatch},
+    gradient,
+    optim::RobustGradientAlignmentConfig as Config,
+    perturbation::{Adaptive, Displacement, ascent_scale, displaced},
+};
+
+use crate::{
+    problems::{assert_close, device, values},
+    reference::Reference,
+};
+
+const STEPS: usize = 10;
+const TOLERANCE: f32 = 1e-5;
+
+type Rows = (Tensor<2>, Tensor<1, Int>);
+
+fn base(name: &str) -> (f64, ModuleOptimizer) {
+    let decay = Some(WeightDecayConfig::new(5e-4));
+    match name {
+        "sgd" => (0.1, SgdConfig::new().init()),
+        "sgdm" => {
+            let momentum = MomentumConfig::new().with_momentum(0.9).with_dampening(0.0);
+            let config = SgdConfig::new().with_momentum(Some(momentum));
+            (0.1, config.with_weight_decay(decay).init())
+        }
+        "adam" => {
+            let config = AdamConfig::new().with_epsilon(1e-8);
+            (1e-2, config.with_weight_decay(decay).init())
+        }
+        "adamw" => {
+            let config = AdamWConfig::new().with_epsilon(1e-8);
+            (1e-2, config.with_weight_decay(1e-2).init())
+        }
+        _ => panic!("no base optimizer is called {name}"),
+    }
+}
+
+#[derive(Module, Debug)]
+struct Mlp {
+    layers: Vec<Linear>,
+}
+
+impl Mlp {
+    fn new(reference: &Reference, device: &Device) -> Self {
+        let layer = |layer: usize| {
+            let weight = reference.tensor::<2>(&format!("init/w{layer}"), device);
+            let [outputs, inputs] = weight.dims();
+            let bias = reference.tensor::<1>(&format!("init/b{layer}"), device);
+            let mut linear = LinearConfig::new(inputs, outputs).init(device);
+            let weight = weight.transpose().require_grad();
+            linear.weight = Param::initialized(ParamId::new(), weight);
+            linear.bias = Some(Param::initialized(ParamId::new(), bias.require_grad()));
+            linear
+        };
+        Self {
+            layers: (1..=3).map(layer).collect(),
+        }
+    }
+
+    fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        let (last, others) = self.layers.split_last().unwrap();
+        let hidden = others.iter().fold(x, |x, layer| tanh(layer.forward(x)));
+        last.forward(hidden)
+    }
+
+    fn loss(&self, (x, y): &Rows) -> Tensor<1> {
+        CrossEntropyLossConfig::new()
+            .init(&x.device())
+            .forward(self.forward(x.clone()), y.clone())
+    }
+
+    #[track_caller]
+    fn check(&self, reference: &Reference, path: &str) {
+        for (place, layer) in self.valid().layers.iter().enumerate() {
+            let weight = values(&layer.weight.val().transpose());
+            let bias = values(&layer.bias.as_ref().unwrap().val());
+            for (name, values) in [("w", weight), ("b", bias)] {
+                let (expected, _) = reference.floats(&format!("{path}/{name}{}", place + 1));
+                assert_close(&values, expected, TOLERANCE);
+            }
+        }
+    }
+}
+
+/// The rows of every step, by domain.
+fn batches(reference: &Reference, device: &Device) -> Vec<Vec<Rows>> {
+    let (x, shape) = reference.floats("batch/x");
+    let [steps, domains, rows, width] = shape[..] else {
+        panic!("batch/x has {} dimensions", shape.len());
+    };
+    assert_eq!(steps, STEPS);
+    let y = reference.integers("batch/y");
+    let rows = x.chunks(rows * width).zip(y.chunks(rows)).map(|(x, y)| {
+        let x = TensorData::new(x.to_vec(), [rows, width]);
+        let y = TensorData::new(y.to_vec(), [rows]);
+        (Tensor::from_data(x, device), Tensor::from_data(y, device))
+    });
+    let rows: Vec<Rows> = rows.collect();
+    rows.chunks(domains).map(<[Rows]>::to_vec).collect()
+}
+
+/// All rows as one domain, every domain by itself, and joined passes.
+fn follow(file: &str, runs: &[(&str, &[&str], Config)]) {
+    let device = device();
+    let reference = Reference::open(file);
+    for (run, bases, config) in runs {
+        for name in *bases {
+            let path = format!("{name}/{run}");
+            let (losses, _) = reference.floats(&format!("{path}/loss"));
+            let (lr, optimizer) = base(name);
+            let mut optims = [(); 3].map(|()| config.init(optimizer.clone()).unwrap());
+            let mut nets = [(); 3].map(|()| Mlp::new(&reference, &device));
+            for (step, rows) in batches(&reference, &device).into_iter().enumerate() {
+                let whole = |column: fn(&Rows) -> Tensor<2>| {
+                    Tensor::cat(rows.iter().map(column).collect(), 0)
+                };
+                let labels = Tensor::cat(rows.iter().map(|(_, y)| y.clone()).collect(), 0);
+                let one = DomainBatches::unnamed([(whole(|(x, _)| x.clone()), labels)]).unwrap();
+                let domains = DomainBatches::unnamed(rows).unwrap();
+                let [a, b, c] = &mut nets;
+                let [of_a, of_b, of_c] = &mut optims;
+                let joined = |net: &Mlp, joined: &JoinedBatch<Rows>| {
+                    let (x, y) = joined.batch();
+                    let logits = net.forward(x.clone());
+                    joined.losses(|rows| {
+                        CrossEntropyLossConfig::new().init(&x.device()).forward(
+                            logits.clone().slice([rows.clone()]),
+                            y.clone().slice([rows]),
+                        )
+                    })
+                };
+                let reports = [
+                    of_a.step(lr, a, &one, Mlp::loss),
+                    of_b.step(lr, b, &domains, Mlp::loss),
+                    of_c.step_joined(lr, c, &domains, joined),
+                ];
+                for (report, net) in reports.into_iter().zip(&nets) {
+                    let loss = report.unwrap().mean_loss() as f32;
+                    assert_close(&[loss], &losses[step..=step], TOLERANCE);
+                    net.check(&reference, &format!("{path}/step{step}"));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn pytorch_optimizer() {
+    let all: &[&str] = &["sgd", "sgdm", "adam", "adamw"];
+    follow(
+        "reference_sam_f32",
+        &[
+            ("erm", all, Config::erm()),
+            ("sam_rho0.05", all, Config::sam(0.05)),
+            ("sam_rho0.5", &["sgd"], Config::sam(0.5)),
+            // Its "adaptive" scales every parameter, without η.
+            (
+                "asam_rho0.5",
+                all,
+                Config::sam(0.5).with_adaptive(Adaptive::All),
+            ),
+        ],
+    );
+}
+
+#[test]
+fn the_repositories_of_the_papers() {
+    let bases: &[&str] = &["sgd", "sgdm", "adamw"];
+    follow(
+        "reference_sagm_asam_f32",
+        &[
+            ("sam_davda54_rho0.05", bases, Config::sam(0.05)),
+            (
+                "asam_davda54_rho0.5",
+                bases,
+                Config::sam(0.5).with_adaptive(Adaptive::All),
+            ),
+            ("asam_orig_rho0.5_eta0.01", bases, Config::asam(0.5)),
+            ("sagm_a0.001_rho0.05", bases, Config::sagm(0.05, 0.001)),
+            ("sagm_a0.05_rho0.05", bases, Config::sagm(0.05, 0.05)),
+        ],
+    );
+}
+
+/// SAM with centralised ascents (Yong et al., ECCV 2020), a setting of pytorch_optimizer: a
+/// combination of the crate's parts.
+#[test]
+fn centralised_ascents() {
+    let device = device();
+    let reference = Reference::open("reference_sam_f32");
+    let (lr, mut optimizer) = base("sgd");
+    let mut net = Mlp::new(&reference, &device);
+    for (step, rows) in batches(&reference, &device).into_iter().enumerate() {
+        let domains = DomainBatches::unnamed(rows).unwrap();
+        let gradient_at = |net: &Mlp| {
+            let erm = Config::erm().init_gradient().unwrap();
+            erm.gradients(net, &domains, Mlp::loss).unwrap().0
+        };
+        let mut gradient = gradient_at(&net);
+        let norm = gradient::squared_norm(&net, &gradient).unwrap().sqrt();
+        for layer in &net.layers {
+            let of_weight = gradient.remove::<2>(layer.weight.id).unwrap();
+            let centred = of_weight.clone() - of_weight.mean_dim(0);
+            gradient.register(layer.weight.id, centred);
+        }
+        let ascent = Displacement::new(ascent_scale(norm, 0.05), &gradient);
+        let perturbed: GradientsParams = gradient_at(&displaced(&net, &[ascent]));
+        net = optimizer.step(lr, net, perturbed);
+        net.check(&reference, &format!("sgd/sam_gc/step{step}"));
+    }
+}
