@@ -242,6 +242,34 @@ impl RobustGradientAlignmentConfig {
         lengths.any(|length| length != 0.0)
     }
 
+    /// Every setting that decides what training does, by name.
+    pub(super) fn decisive(&self) -> Vec<(&'static str, String)> {
+        macro_rules! fields {
+            ($($field:ident),*) => {{
+                let Self { $($field,)* max_skipped_steps: _, report: _ } = self;
+                vec![$((stringify!($field), format!("{:?}", $field))),*]
+            }};
+        }
+        fields!(
+            rho,
+            gamma,
+            rho_schedule,
+            gamma_schedule,
+            adaptive,
+            groups,
+            warmup_steps,
+            interval,
+            evaluation,
+            ascent,
+            draw,
+            clean_weight,
+            perturbed_weight,
+            domain_weights,
+            seed,
+            noise_seed
+        )
+    }
+
     fn check(&self) -> Result<()> {
         for (field, value) in [
             ("rho", self.rho),

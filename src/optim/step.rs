@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use burn::{
     lr_scheduler::module_lr_scheduler::ModuleLearningRate,
     module::{Module, ModuleVisitor, Param},
@@ -5,7 +7,7 @@ use burn::{
     tensor::Tensor,
 };
 
-use super::{DomainLoss, JoinedLoss, RobustGradient, StepReport};
+use super::{DomainLoss, JoinedLoss, RobustGradient, RobustGradientAlignmentRecord, StepReport};
 use crate::{
     Error, Result,
     domain::{Concat, DomainBatches, JoinedBatch},
@@ -67,11 +69,17 @@ use crate::{
 pub struct RobustGradientAlignment {
     gradient: RobustGradient,
     base: ModuleOptimizer,
+    /// The parameters that a record had a state for, until the first step has found them.
+    recorded: BTreeSet<u64>,
 }
 
 impl RobustGradientAlignment {
     pub(crate) fn new(gradient: RobustGradient, base: ModuleOptimizer) -> Self {
-        Self { gradient, base }
+        Self {
+            gradient,
+            base,
+            recorded: BTreeSet::new(),
+        }
     }
 
     /// All passes, and one step of the base optimizer.
@@ -178,13 +186,17 @@ impl RobustGradientAlignment {
 
     /// The rates of a step, once they are known to be finite.
     fn learning_rate<M: Module>(
-        &self,
+        &mut self,
         lr: impl Into<ModuleLearningRate>,
         model: &M,
     ) -> Result<ModuleLearningRate> {
         let lr = lr.into();
         check_learning_rate(&lr, model)?;
         self.gradient.set_learning_rate(lr.base());
+        if !self.recorded.is_empty() {
+            check_recorded(&self.recorded, model)?;
+            self.recorded.clear();
+        }
         Ok(lr)
     }
 
@@ -200,6 +212,36 @@ impl RobustGradientAlignment {
             let updated = self.base.step(lr, model.clone(), gradients);
             *model = tie_shared_parameters(updated);
         }
+    }
+
+    /// All that a training needs to go on where it was interrupted.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Record`](crate::Error::Record) where the base optimizer's state cannot be written.
+    pub fn to_record(&self) -> Result<RobustGradientAlignmentRecord> {
+        let gradient = &self.gradient;
+        RobustGradientAlignmentRecord::new(gradient.config(), gradient.progress(), &self.base)
+    }
+
+    /// Goes on where the record was taken.
+    ///
+    /// The model must be the record's, too, or one with the same parameter ids: see
+    /// [`RobustGradientAlignmentRecord::load_model`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Record`](crate::Error::Record), with nothing changed, where the record is of other
+    /// settings (those of reports and of the end to skipping are free to change) or of another base
+    /// optimizer.
+    pub fn load_record(&mut self, record: &RobustGradientAlignmentRecord) -> Result<()> {
+        record.check(self.gradient.config())?;
+        let (base, recorded) = record.load_base(&self.base)?;
+        let config = self.gradient.config().clone();
+        self.gradient = RobustGradient::resumed(config, record.progress());
+        self.base = base;
+        self.recorded = recorded;
+        Ok(())
     }
 
     /// The passes alone: see [`RobustGradient`].
@@ -219,6 +261,7 @@ impl Clone for RobustGradientAlignment {
         Self {
             gradient: self.gradient.split_off(),
             base: self.base.clone(),
+            recorded: self.recorded.clone(),
         }
     }
 }
@@ -228,6 +271,38 @@ impl std::fmt::Debug for RobustGradientAlignment {
         f.debug_struct("RobustGradientAlignment")
             .field("gradient", &self.gradient)
             .finish_non_exhaustive()
+    }
+}
+
+/// Refuses a model that lacks a parameter which the base optimizer has a recorded state for: its
+/// momentum would be lost without a word.
+fn check_recorded<M: Module>(recorded: &BTreeSet<u64>, model: &M) -> Result<()> {
+    let ParameterIds(ids) = ParameterIds::of(model);
+    match recorded.difference(&ids).count() {
+        0 => Ok(()),
+        missing => Err(Error::Model {
+            rule: "be the one of the record that was loaded (`record.load_model(model)`)",
+            found: format!(
+                "the record holds the optimizer's state of {missing} parameters that are not in it"
+            ),
+        }),
+    }
+}
+
+/// The ids of a model's float parameters.
+struct ParameterIds(BTreeSet<u64>);
+
+impl ParameterIds {
+    fn of<M: Module>(model: &M) -> Self {
+        let mut ids = Self(BTreeSet::new());
+        model.visit(&mut ids);
+        ids
+    }
+}
+
+impl ModuleVisitor for ParameterIds {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        self.0.insert(param.id.val());
     }
 }
 

@@ -1,0 +1,442 @@
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    path::Path,
+};
+
+use burn::{
+    config::Config,
+    lr_scheduler::LrSchedulerRecord,
+    module::Module,
+    optim::{ModuleOptimizer, OptimizerRecord},
+    store::ModuleRecord,
+    tensor::Bytes,
+};
+use burn_pack::{DType, Reader, Scalar, Tensor, Writer};
+
+use super::{RobustGradientAlignmentConfig, gradient::Progress};
+use crate::{Error, Result};
+
+/// All that a training which was interrupted needs to go on, in one record and one file.
+///
+/// [`RobustGradientAlignment::to_record`](super::RobustGradientAlignment::to_record) takes down the
+/// base optimizer's state, the settings with their schedules, how many steps were made, from which
+/// every random draw of [`Evaluation::Sampled`](super::Evaluation::Sampled) and every mask of
+/// `noise_seed` follows, and how many steps in a row were skipped. The rest of a training is added
+/// to it: the [model](Self::with_model), the [learning rate's scheduler](Self::with_scheduler), the
+/// [position of the domain data loader](Self::with_position).
+///
+/// Resumed in a new process, in the middle of an epoch, a training goes on as if it had never been
+/// interrupted: bit for bit on flex. What it does not hold is the state of a device's own random
+/// numbers: dropout goes on alike where `noise_seed` is given.
+///
+/// The file is a [burnpack](burn_pack). It is written beside its place and renamed, so that there
+/// is never half a record in its place.
+///
+/// ```
+/// use burn::{
+///     lr_scheduler::{cosine::CosineAnnealingLrSchedulerConfig, module_lr_scheduler::ModuleLrScheduler},
+///     nn::LinearConfig,
+///     optim::AdamWConfig,
+///     tensor::Device,
+/// };
+/// use roga::optim::{RobustGradientAlignmentConfig, RobustGradientAlignmentRecord};
+///
+/// let device = Device::default().autodiff();
+/// let model = LinearConfig::new(2, 1).init(&device);
+/// let optim = RobustGradientAlignmentConfig::new().init(AdamWConfig::new().init())?;
+/// let new_schedule = || CosineAnnealingLrSchedulerConfig::new(1e-3, 1000).init().map(ModuleLrScheduler::new);
+/// let schedule = new_schedule()?;
+/// # let folder = std::env::temp_dir().join(format!("roga-record-{}", std::process::id()));
+/// # std::fs::create_dir_all(&folder)?;
+/// # let path = folder.join("training.bpk");
+///
+/// optim
+///     .to_record()?
+///     .with_model(&model)?
+///     .with_scheduler(schedule.to_record())
+///     .with_position(7) // loader.position()
+///     .save(&path)?;
+///
+/// // In a new process: everything is made as before, and then
+/// let record = RobustGradientAlignmentRecord::load(&path)?;
+/// let model = record.load_model(LinearConfig::new(2, 1).init(&device))?;
+/// let mut optim = RobustGradientAlignmentConfig::new().init(AdamWConfig::new().init())?;
+/// optim.load_record(&record)?;
+/// let schedule = new_schedule()?.load_record(record.scheduler()?);
+/// assert_eq!(record.position()?, 7); // loader.set_position(record.position()?)
+/// # std::fs::remove_dir_all(folder)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct RobustGradientAlignmentRecord {
+    /// The settings as they were written: reading may change the last bit of a number.
+    settings: String,
+    config: RobustGradientAlignmentConfig,
+    progress: Progress,
+    position: Option<u64>,
+    notes: BTreeMap<String, String>,
+    base: Vec<u8>,
+    model: Option<Vec<u8>>,
+    scheduler: Option<Vec<u8>>,
+}
+
+/// What the file says it is.
+const FORMAT: &str = "roga training";
+/// The version of the format. It grows where older readers would go on wrongly.
+const VERSION: u64 = 1;
+
+impl RobustGradientAlignmentRecord {
+    pub(super) fn new(
+        config: &RobustGradientAlignmentConfig,
+        progress: Progress,
+        base: &ModuleOptimizer,
+    ) -> Result<Self> {
+        let base = base.into_bytes().map_err(unwritable)?;
+        Ok(Self {
+            settings: config.to_string(),
+            config: config.clone(),
+            progress,
+            position: None,
+            notes: BTreeMap::new(),
+            base: base.to_vec(),
+            model: None,
+            scheduler: None,
+        })
+    }
+
+    /// Adds the model: its parameters, their ids, its running statistics.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Record`] where the model cannot be written.
+    pub fn with_model<M: Module>(mut self, model: &M) -> Result<Self> {
+        // `valid` settles running statistics, for all clones.
+        drop(model.valid());
+        let record = model.clone().into_record();
+        self.model = Some(record.into_bytes().map_err(unwritable)?.to_vec());
+        Ok(self)
+    }
+
+    /// Adds the state of the learning rate's scheduler.
+    pub fn with_scheduler(mut self, record: LrSchedulerRecord) -> Self {
+        // Numbers by name, in memory: there is nothing that could fail.
+        self.scheduler = record.into_bytes().ok().map(|bytes| bytes.to_vec());
+        self
+    }
+
+    /// Adds the position of the domain data loader.
+    pub fn with_position(mut self, position: u64) -> Self {
+        self.position = Some(position);
+        self
+    }
+
+    /// Adds a text of the training's own, under a name.
+    pub fn with_note(mut self, name: &str, text: impl Into<String>) -> Self {
+        self.notes.insert(name.into(), text.into());
+        self
+    }
+
+    /// How many steps were made, those that were skipped included.
+    pub fn steps(&self) -> u64 {
+        self.progress.steps
+    }
+
+    /// The settings it was taken with.
+    pub fn config(&self) -> &RobustGradientAlignmentConfig {
+        &self.config
+    }
+
+    /// The model's parameters and running statistics, loaded into a model of the same structure.
+    ///
+    /// The parameters get the ids that the optimizer's state is kept under.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Record`] where the record holds no model, or another one.
+    pub fn load_model<M: Module>(&self, model: M) -> Result<M> {
+        let bytes = part(&self.model, "the model")?;
+        let record = ModuleRecord::from_bytes(Bytes::from_bytes_vec(bytes.clone()));
+        let record = record.map_err(|error| damaged("the model", error))?;
+        model
+            .try_load_record(record)
+            .map_err(|error| Error::Record {
+                rule: "hold a model of the same structure",
+                found: format!("{error:?}"),
+            })
+    }
+
+    /// The state of the learning rate's scheduler.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Record`] where the record holds none.
+    pub fn scheduler(&self) -> Result<LrSchedulerRecord> {
+        let bytes = part(&self.scheduler, "the scheduler")?;
+        LrSchedulerRecord::from_bytes(Bytes::from_bytes_vec(bytes.clone()))
+            .map_err(|error| damaged("the scheduler", error))
+    }
+
+    /// The position of the domain data loader.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Record`] where the record holds none.
+    pub fn position(&self) -> Result<u64> {
+        part(&self.position, "the loader's position").copied()
+    }
+
+    /// A text of the training's own.
+    pub fn note(&self, name: &str) -> Option<&str> {
+        self.notes.get(name).map(String::as_str)
+    }
+
+    /// How far training was.
+    pub(super) fn progress(&self) -> Progress {
+        self.progress
+    }
+
+    /// A base optimizer with the state of the record's, and the ids of the parameters that it has
+    /// a state for.
+    pub(super) fn load_base(
+        &self,
+        base: &ModuleOptimizer,
+    ) -> Result<(ModuleOptimizer, BTreeSet<u64>)> {
+        let bytes = || Bytes::from_bytes_vec(self.base.clone());
+        let what = "the base optimizer's state";
+        let expected = State::read(bytes()).map_err(|error| damaged(what, error))?;
+        let record = OptimizerRecord::from_bytes(bytes()).map_err(|error| damaged(what, error))?;
+        let base = base.clone().load_record(record);
+        // burn passes over what it cannot put back, without a word.
+        let loaded = base.into_bytes().map_err(unwritable)?;
+        let loaded = State::read(loaded).map_err(|error| damaged(what, error))?;
+        if loaded.names != expected.names {
+            let missing = expected.names.symmetric_difference(&loaded.names);
+            return Err(Error::Record {
+                rule: "be of the same base optimizer",
+                found: format!(
+                    "it holds {} numbers and tensors of state, {} of which this one has no use for \
+                     or lacks",
+                    expected.names.len(),
+                    missing.count()
+                ),
+            });
+        }
+        Ok((base, loaded.parameters))
+    }
+
+    /// Refuses settings under which training would not go on as it was.
+    pub(super) fn check(&self, config: &RobustGradientAlignmentConfig) -> Result<()> {
+        let ours = config
+            .clone()
+            .with_report(self.config.report)
+            .with_max_skipped_steps(self.config.max_skipped_steps);
+        if ours.to_string() == self.settings {
+            return Ok(());
+        }
+        let fields = ours.decisive().into_iter().zip(self.config.decisive());
+        let differing = fields.into_iter().find(|(ours, recorded)| ours != recorded);
+        Err(Error::Record {
+            rule: "be of the same settings",
+            found: match differing {
+                Some(((field, ours), (_, recorded))) => {
+                    format!("`{field}` is {recorded} in the record and {ours} here")
+                }
+                None => "they differ in the last bit of a number".into(),
+            },
+        })
+    }
+
+    /// Writes the file. `.bpk` is added to a path without an extension.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::File`] where it cannot be written; what was in its place is still there then.
+    pub fn save(self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
+        self.into_writer()
+            .write_to_file(path)
+            .map_err(|error| file(path, error))
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::File`] where it cannot be read, is something else, or is of a later version.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let reader = Reader::from_file(path).map_err(|error| file(path, error))?;
+        Self::from_reader(reader).map_err(|error| file(path, error))
+    }
+
+    /// The file in memory.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Record`] where it cannot be written.
+    pub fn into_bytes(self) -> Result<Bytes> {
+        self.into_writer().into_bytes().map_err(unwritable)
+    }
+
+    /// A record from a file in memory.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Record`] where the bytes are something else, or of a later version.
+    pub fn from_bytes(bytes: Bytes) -> Result<Self> {
+        let reader = Reader::from_bytes(bytes).map_err(|error| Error::Record {
+            rule: "be a burnpack",
+            found: error.to_string(),
+        })?;
+        Self::from_reader(reader)
+    }
+
+    fn into_writer(self) -> Writer {
+        let parts = [
+            ("optimizer", Some(self.base)),
+            ("model", self.model),
+            ("scheduler", self.scheduler),
+        ];
+        let parts = parts.into_iter().filter_map(|(name, bytes)| {
+            let bytes = bytes?;
+            let shape = [bytes.len()];
+            let bytes = Bytes::from_bytes_vec(bytes);
+            Some(Tensor::new(name.into(), DType::U8, shape, None, bytes))
+        });
+        let Progress {
+            steps,
+            skipped,
+            skipped_since,
+        } = self.progress;
+        let mut writer = Writer::new(parts.collect())
+            .with_metadata("format", FORMAT)
+            .with_metadata("config", &self.settings)
+            .with_scalar("version", Scalar::UInt(VERSION))
+            .with_scalar("steps", Scalar::UInt(steps))
+            .with_scalar("skipped", Scalar::UInt(skipped))
+            .with_scalar("skipped_since", Scalar::UInt(skipped_since));
+        if let Some(position) = self.position {
+            writer = writer.with_scalar("position", Scalar::UInt(position));
+        }
+        for (name, text) in &self.notes {
+            writer = writer.with_metadata(&format!("{NOTE}{name}"), text);
+        }
+        writer
+    }
+
+    fn from_reader(reader: Reader) -> Result<Self> {
+        let metadata = reader.metadata().clone();
+        let scalars = reader.scalars().clone();
+        if metadata.get("format").map(String::as_str) != Some(FORMAT) {
+            return Err(Error::Record {
+                rule: "be one of a robust training",
+                found: "it is of something else (a model's, or another optimizer's?)".into(),
+            });
+        }
+        let number = |name: &'static str| {
+            let scalar = scalars.get(name).copied();
+            scalar.and_then(|scalar| u64::try_from(scalar).ok())
+        };
+        let required = |name: &'static str| part(&number(name), name).copied();
+        let version = required("version")?;
+        if version > VERSION {
+            return Err(Error::Record {
+                rule: "be of a version that this crate knows",
+                found: format!("it is of version {version}, and the last one known is {VERSION}"),
+            });
+        }
+        let settings = part(&metadata.get("config").cloned(), "its settings")?.clone();
+        let config = RobustGradientAlignmentConfig::load_binary(settings.as_bytes())
+            .map_err(|error| damaged("its settings", error))?;
+        let notes = metadata.iter().filter_map(|(name, text)| {
+            let name = name.strip_prefix(NOTE)?;
+            Some((name.to_string(), text.clone()))
+        });
+        let notes = notes.collect();
+        let position = number("position");
+        let progress = Progress {
+            steps: required("steps")?,
+            skipped: required("skipped")?,
+            skipped_since: required("skipped_since")?,
+        };
+        let mut parts = BTreeMap::new();
+        for tensor in reader.into_tensors().map_err(|e| damaged("a part", e))? {
+            let name = tensor.name.clone();
+            let bytes = tensor.to_bytes().map_err(|e| damaged("a part", e))?;
+            parts.insert(name, bytes.to_vec());
+        }
+        let base = parts.remove("optimizer");
+        Ok(Self {
+            settings,
+            config,
+            progress,
+            position,
+            notes,
+            base: part(&base, "the base optimizer's state")?.clone(),
+            model: parts.remove("model"),
+            scheduler: parts.remove("scheduler"),
+        })
+    }
+}
+
+impl fmt::Debug for RobustGradientAlignmentRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RobustGradientAlignmentRecord")
+            .field("config", &self.config)
+            .field("progress", &self.progress)
+            .field("position", &self.position)
+            .field("notes", &self.notes)
+            .field("model", &self.model.is_some())
+            .field("scheduler", &self.scheduler.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a note's name begins with in the file.
+const NOTE: &str = "note.";
+
+/// What the state of an optimizer is made of.
+struct State {
+    names: BTreeSet<String>,
+    parameters: BTreeSet<u64>,
+}
+
+impl State {
+    fn read(bytes: Bytes) -> Result<Self, burn_pack::Error> {
+        let reader = Reader::from_bytes(bytes)?;
+        let mut names: BTreeSet<String> = reader.scalars().keys().cloned().collect();
+        names.extend(reader.tensor_names().into_iter().map(String::from));
+        let id = |name: &String| name.split('.').next().and_then(|id| id.parse().ok());
+        let parameters = names.iter().filter_map(id).collect();
+        Ok(Self { names, parameters })
+    }
+}
+
+fn part<'a, T>(part: &'a Option<T>, what: &'static str) -> Result<&'a T> {
+    part.as_ref().ok_or_else(|| Error::Record {
+        rule: "hold what is asked of it",
+        found: format!("{what} is not in it"),
+    })
+}
+
+fn damaged(what: &str, error: impl fmt::Display) -> Error {
+    Error::Record {
+        rule: "be whole",
+        found: format!("{what} cannot be read: {error}"),
+    }
+}
+
+fn unwritable(error: impl fmt::Display) -> Error {
+    Error::Record {
+        rule: "be written",
+        found: error.to_string(),
+    }
+}
+
+fn file(path: &Path, error: impl fmt::Display) -> Error {
+    Error::File {
+        path: path.into(),
+        reason: error.to_string(),
+    }
+}
