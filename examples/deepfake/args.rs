@@ -6,8 +6,9 @@ use burn::tensor::Device;
 use clap::Parser;
 use roga::detector::forgery::Forgery;
 use serde::Serialize;
+use serde_json::Value;
 
-use crate::method::Method;
+use crate::method::{Method, Methods};
 
 /// Deepfake detection on a forgery never seen: ERM, SAM and robust gradient alignment compared.
 ///
@@ -30,14 +31,14 @@ pub struct Args {
     /// The forgery to leave out of training, or `all` for each in its turn; by default the first
     #[arg(long, value_name = "FORGERY|all")]
     leave_out: Option<String>,
-    /// The methods: erm, sam, sagm, domain-sam, look-ahead, roga-all, roga-own, roga-others,
-    /// roga-sampled, roga-consensus
+    /// The methods, or `all`: erm, sam, asam, sagm, domain-sam, look-ahead, roga-all, roga-own,
+    /// roga-others, roga-sampled, roga-consensus
     #[arg(
         long,
         value_delimiter = ',',
-        default_value = "erm,sam,roga-all,roga-sampled"
+        default_value = "erm,sam,sagm,roga-all,roga-sampled"
     )]
-    methods: Vec<Method>,
+    methods: Vec<Methods>,
     /// The seeds: each draws its own split of the people, forgeries, first weights and batches
     #[arg(long, value_delimiter = ',', default_value = "1")]
     seeds: Vec<u64>,
@@ -78,9 +79,12 @@ pub struct Args {
     /// Threads that make pictures and batches; the results do not depend on it
     #[arg(long, default_value_t = 2)]
     threads: usize,
-    /// Where the results are written
+    /// Where the results are written. What the same command has left there, it goes on with
     #[arg(long, default_value = "deepfake-results")]
     pub output: PathBuf,
+    /// Begin anew, whatever is in the output folder
+    #[arg(long)]
+    pub restart: bool,
     /// Train on each forgery alone, with ERM, and test on it: whether it can be learned at all
     #[arg(long)]
     alone: bool,
@@ -131,7 +135,7 @@ impl Settings {
             faces: args.faces.clone(),
             forgeries: args.forgeries.clone(),
             leave_out: args.leave_out.clone().unwrap_or_else(first),
-            methods: args.methods.clone(),
+            methods: methods(&args.methods),
             seeds: args.seeds.clone(),
             size: args.size,
             steps: args.steps.unwrap_or(quick(350, 24)),
@@ -195,6 +199,18 @@ impl Settings {
         Ok(())
     }
 
+    /// What every training depends on: what may be added to or taken away without a training that
+    /// is there already being another one is left out.
+    pub fn decisive(&self) -> serde_json::Result<Value> {
+        let mut settings = serde_json::to_value(self)?;
+        if let Some(settings) = settings.as_object_mut() {
+            for free in ["methods", "seeds", "leave_out", "threads"] {
+                settings.remove(free);
+            }
+        }
+        Ok(settings)
+    }
+
     /// Whether this forgery is to be left out in its turn.
     pub fn leaves_out(&self, forgery: &str) -> bool {
         self.leave_out == "all" || self.leave_out == forgery
@@ -207,6 +223,17 @@ impl Settings {
             _ => 1,
         }
     }
+}
+
+/// Each once, in their order.
+fn methods(chosen: &[Methods]) -> Vec<Method> {
+    let mut methods = Vec::new();
+    for method in chosen.iter().flat_map(|methods| methods.0.iter()) {
+        if !methods.contains(method) {
+            methods.push(*method);
+        }
+    }
+    methods
 }
 
 /// The device of this name, where its feature was built in.

@@ -8,12 +8,13 @@
 
 mod args;
 mod data;
+mod log;
 mod method;
 mod output;
 mod progress;
 mod training;
 
-use std::{error::Error, process::ExitCode, time::Instant};
+use std::{error::Error, path::PathBuf, process::ExitCode, time::Instant};
 
 use clap::Parser;
 use roga::domain::LeaveOneDomainOut;
@@ -43,7 +44,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let start_of_all = Instant::now();
     let settings = Settings::new(args)?;
     let device = args::device(&settings.device)?.autodiff();
-    output::prepare(&args.output)?;
+    output::prepare(&args.output, &settings, args.restart)?;
 
     let mut progress = Progress::new(&settings);
     progress.say("the faces are drawn or read");
@@ -55,23 +56,23 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         progress.say(&pictures.description());
         results.pictures = Some(pictures.counts());
         let start = training::start(&settings, seed, &device)?;
-        let mut train = |method, title: String, domains| {
+        let mut train = |method, title: String, folder: PathBuf, domains| {
             progress.begin(title);
-            let test = &pictures.test;
             training::train(
                 &settings,
                 seed,
                 method,
                 domains,
-                test,
+                &pictures.test,
                 &start,
-                &mut progress,
+                (&args.output.join(folder), &mut progress),
             )
         };
         if settings.alone {
             for (forgery, samples) in &pictures.train {
                 let domains = vec![(forgery.clone(), samples.clone())];
-                let trained = train(Method::Erm, format!("{forgery} alone"), domains)?;
+                let folder = output::run_folder(seed, None, Method::Erm).join(&**forgery);
+                let trained = train(Method::Erm, format!("{forgery} alone"), folder, domains)?;
                 results.alone.push(Alone::new(seed, forgery, &trained)?);
                 results.save(&args.output)?;
             }
@@ -84,15 +85,17 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
             }
             for &method in &settings.methods {
                 let domains = split.partition(pictures.train.iter().cloned())?.train;
-                let trained = train(method, format!("without {}", split.test()), domains)?;
+                let folder = output::run_folder(seed, Some(split.test()), method);
+                let title = format!("without {}", split.test());
+                let trained = train(method, title, folder, domains)?;
                 results.push(Run::new(&settings, seed, method, &split, trained)?);
-                results.seconds = start_of_all.elapsed().as_secs_f64();
+                results.took(start_of_all.elapsed());
                 results.save(&args.output)?;
             }
         }
     }
     progress.finish();
-    results.seconds = start_of_all.elapsed().as_secs_f64();
+    results.took(start_of_all.elapsed());
     print!("\n{}", results.table());
     for path in results.save(&args.output)? {
         println!("{}", path.display());

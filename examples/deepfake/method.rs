@@ -11,15 +11,17 @@ use crate::args::Settings;
 pub enum Method {
     Erm,
     Sam,
+    Asam,
     Sagm,
     DomainSam,
     LookAhead,
     Roga(Evaluation),
 }
 
-const NAMES: [(&str, Method); 10] = [
+const NAMES: [(&str, Method); 11] = [
     ("erm", Method::Erm),
     ("sam", Method::Sam),
+    ("asam", Method::Asam),
     ("sagm", Method::Sagm),
     ("domain-sam", Method::DomainSam),
     ("look-ahead", Method::LookAhead),
@@ -37,6 +39,8 @@ impl Method {
         let config = match self {
             Method::Erm => Config::erm(),
             Method::Sam => Config::sam(rho),
+            // Its radius is in units of the parameters.
+            Method::Asam => Config::asam(10.0 * rho),
             Method::Sagm => Config::sagm(rho, gamma),
             Method::DomainSam => Config::domain_sam(rho),
             Method::LookAhead => Config::look_ahead(gamma),
@@ -45,7 +49,7 @@ impl Method {
                 .with_gamma(gamma)
                 .with_evaluation(evaluation),
         };
-        config.with_seed(seed).with_report(false)
+        config.with_seed(seed)
     }
 
     /// What a step costs, in passes over all mini-batches, with `domains` domains.
@@ -66,6 +70,21 @@ impl Method {
     }
 }
 
+/// One method, or all of them.
+#[derive(Debug, Clone)]
+pub struct Methods(pub Vec<Method>);
+
+impl FromStr for Methods {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        Ok(Self(match name {
+            "all" => NAMES.iter().map(|(_, method)| *method).collect(),
+            one => vec![one.parse()?],
+        }))
+    }
+}
+
 impl fmt::Display for Method {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
@@ -80,7 +99,7 @@ impl FromStr for Method {
         known.map(|(_, method)| *method).ok_or_else(|| {
             let names: Vec<&str> = NAMES.iter().map(|(name, _)| *name).collect();
             format!(
-                "a method must be one of {}, but is `{name}`",
+                "a method must be `all` or one of {}, but is `{name}`",
                 names.join(", ")
             )
         })

@@ -7,6 +7,7 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use burn::optim::AdamWConfig;
@@ -19,10 +20,12 @@ use roga::{
     optim::RobustGradientAlignmentConfig,
 };
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::{
     args::Settings,
     data::{Counts, domain},
+    log::Curves,
     method::Method,
     progress::duration,
     training::{Scores, Trained, backbone},
@@ -67,6 +70,10 @@ pub struct Run {
     pub seconds: f64,
     pub skipped_steps: usize,
     pub losses: Vec<f64>,
+    /// Where the trained weights, the record and every step's report are, in the output folder.
+    pub folder: PathBuf,
+    #[serde(skip)]
+    curves: Curves,
     #[serde(skip)]
     roc: Roc,
     #[serde(skip)]
@@ -103,8 +110,10 @@ impl Run {
             unseen_to_erm: None,
             config: method.config(settings, seed),
             seconds: trained.seconds,
-            skipped_steps: trained.skipped,
-            losses: trained.losses,
+            skipped_steps: trained.curves.skipped,
+            losses: trained.curves.losses.clone(),
+            folder: run_folder(seed, Some(split.test()), method),
+            curves: trained.curves,
             roc,
             draws,
         })
@@ -211,6 +220,12 @@ impl Results {
                 [run.unseen - unseen, deviation(&differences)]
             });
         }
+    }
+
+    /// How long all of it took, what earlier runs of the same command did included.
+    pub fn took(&mut self, elapsed: Duration) {
+        let trainings = self.runs.iter().map(|run| run.seconds).sum::<f64>();
+        self.seconds = elapsed.as_secs_f64().max(trainings);
     }
 
     pub fn table(&self) -> String {
@@ -331,7 +346,11 @@ impl Results {
         left_out.sort();
         left_out.dedup();
         for forgery in left_out {
-            files.push((format!("roc-{forgery}.svg"), self.curves(forgery)?));
+            files.push((format!("roc-{forgery}.svg"), self.roc_curves(forgery)?));
+            files.push((
+                format!("training-{forgery}.svg"),
+                self.training_curves(forgery)?,
+            ));
         }
         let mut paths = Vec::new();
         for (name, text) in files {
@@ -342,9 +361,74 @@ impl Results {
         Ok(paths)
     }
 
-    /// The ROC curves of one forgery left out, of the first seed.
-    fn curves(&self, left_out: &str) -> Result<String, Box<dyn Error>> {
+    /// The runs that a picture shows: those of one forgery left out, of the first seed.
+    fn shown(&self, left_out: &str) -> impl Iterator<Item = &Run> {
         let seed = self.settings.seeds[0];
+        let runs = self.runs.iter();
+        runs.filter(move |run| run.seed == seed && &*run.left_out == left_out)
+    }
+
+    /// Loss and mean cosine over training.
+    fn training_curves(&self, left_out: &str) -> Result<String, Box<dyn Error>> {
+        let mut svg = String::new();
+        {
+            let area = SVGBackend::with_string(&mut svg, (960, 460)).into_drawing_area();
+            area.fill(&WHITE)?;
+            let title = format!("Training without {left_out}, means over {SMOOTHED} steps");
+            let area = area.titled(&title, ("sans-serif", 20))?;
+            let columns: [(&str, fn(&Curves) -> &[f64]); 2] = [
+                ("mean loss", |curves| &curves.losses),
+                ("mean cosine between two domains' gradients", |curves| {
+                    &curves.cosines
+                }),
+            ];
+            for (panel, (name, column)) in area.split_evenly((1, 2)).iter().zip(columns) {
+                let smoothed: Vec<(&Run, Vec<f64>)> = self
+                    .shown(left_out)
+                    .map(|run| (run, smooth(column(&run.curves))))
+                    .collect();
+                let values = smoothed.iter().flat_map(|(_, values)| values);
+                let values = values.copied().filter(|value| value.is_finite());
+                let range = values.fold(0.0f64..1e-9, |range, value| {
+                    range.start.min(value)..range.end.max(value)
+                });
+                let mut chart = ChartBuilder::on(panel)
+                    .margin(12)
+                    .x_label_area_size(40)
+                    .y_label_area_size(52)
+                    .build_cartesian_2d(0.0..self.settings.steps as f64, range)?;
+                chart
+                    .configure_mesh()
+                    .x_desc("step")
+                    .y_desc(name)
+                    .light_line_style(TRANSPARENT)
+                    .draw()?;
+                for (index, (run, values)) in smoothed.into_iter().enumerate() {
+                    let color = Palette99::pick(index).stroke_width(2);
+                    let points = values.into_iter().enumerate();
+                    let points = points.filter(|(_, value)| value.is_finite());
+                    chart
+                        .draw_series(LineSeries::new(
+                            points.map(|(step, value)| (step as f64, value)),
+                            color,
+                        ))?
+                        .label(run.method.name())
+                        .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], color));
+                }
+                chart
+                    .configure_series_labels()
+                    .position(SeriesLabelPosition::UpperRight)
+                    .background_style(WHITE.mix(0.8))
+                    .border_style(BLACK.mix(0.3))
+                    .draw()?;
+            }
+            area.present()?;
+        }
+        Ok(svg)
+    }
+
+    /// The ROC curves of one forgery left out.
+    fn roc_curves(&self, left_out: &str) -> Result<String, Box<dyn Error>> {
         let mut svg = String::new();
         {
             let area = SVGBackend::with_string(&mut svg, (640, 600)).into_drawing_area();
@@ -362,11 +446,7 @@ impl Results {
                 .y_desc("forged pictures found")
                 .draw()?;
             chart.draw_series(LineSeries::new([(0.0, 0.0), (1.0, 1.0)], BLACK.mix(0.3)))?;
-            let runs = self
-                .runs
-                .iter()
-                .filter(|run| run.seed == seed && &*run.left_out == left_out);
-            for (index, run) in runs.enumerate() {
+            for (index, run) in self.shown(left_out).enumerate() {
                 let color = Palette99::pick(index).stroke_width(2);
                 let points = run.roc.points().map(|point| (point.fpr, point.tpr));
                 chart
@@ -386,14 +466,54 @@ impl Results {
     }
 }
 
-/// Makes the folder before anything else is done, so that a run does not end without a place.
-pub fn prepare(folder: &Path) -> Result<(), Box<dyn Error>> {
-    fs::create_dir_all(folder)
-        .map_err(|error| format!("--output {}: {error}", folder.display()).into())
+/// Over how many steps the curves of training are averaged.
+const SMOOTHED: usize = 20;
+
+/// Means over the last steps.
+fn smooth(values: &[f64]) -> Vec<f64> {
+    let windows = (1..=values.len()).map(|end| &values[end.saturating_sub(SMOOTHED)..end]);
+    windows
+        .map(|window| window.iter().sum::<f64>() / window.len() as f64)
+        .collect()
+}
+
+/// Where the files of one training are, in the output folder.
+pub fn run_folder(seed: u64, left_out: Option<&str>, method: Method) -> PathBuf {
+    let trained = left_out.map_or("alone".into(), |left_out| format!("without-{left_out}"));
+    PathBuf::from(format!("runs/seed-{seed}/{trained}/{method}"))
+}
+
+/// Makes the folder before anything else is done, so that a run does not end without a place, and
+/// refuses one that holds trainings of other settings.
+pub fn prepare(folder: &Path, settings: &Settings, restart: bool) -> Result<(), Box<dyn Error>> {
+    let failed = |error: io::Error| format!("--output {}: {error}", folder.display());
+    fs::create_dir_all(folder).map_err(failed)?;
+    let (runs, path) = (folder.join("runs"), folder.join("settings.json"));
+    if restart && runs.exists() {
+        fs::remove_dir_all(&runs).map_err(failed)?;
+    }
+    let ours = settings.decisive()?;
+    if runs.exists() {
+        let theirs: Value = serde_json::from_slice(&fs::read(&path).map_err(failed)?)
+            .map_err(|error| format!("{}: {error}", path.display()))?;
+        let ours: Value = serde_json::from_str(&ours.to_string())?;
+        let names = ours.as_object().into_iter().flatten().map(|(name, _)| name);
+        if let Some(name) = names.into_iter().find(|name| ours[*name] != theirs[*name]) {
+            return Err(format!(
+                "--output {} holds trainings of other settings (`{name}` is {} there and {} here): \
+                 choose another folder, or begin anew with --restart",
+                folder.display(),
+                theirs[name],
+                ours[name]
+            )
+            .into());
+        }
+    }
+    Ok(write(&path, &serde_json::to_string_pretty(&ours)?)?)
 }
 
 /// Writes a file beside its place and renames it: no half of a file is ever seen.
-fn write(path: &Path, text: &str) -> io::Result<()> {
+pub fn write(path: &Path, text: &str) -> io::Result<()> {
     let beside = path.with_extension("part");
     fs::write(&beside, text)?;
     fs::rename(&beside, path)

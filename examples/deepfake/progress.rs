@@ -12,6 +12,8 @@ pub struct Progress {
     begin: Option<Instant>,
     last: Instant,
     done: usize,
+    /// Done by an earlier run of the same command.
+    before: usize,
     total: usize,
     title: String,
     steps: usize,
@@ -30,6 +32,7 @@ impl Progress {
             begin: None,
             last: Instant::now(),
             done: 0,
+            before: 0,
             total: passes * settings.steps * settings.seeds.len(),
             title: String::new(),
             steps: settings.steps,
@@ -47,6 +50,13 @@ impl Progress {
         self.begin.get_or_insert_with(Instant::now);
     }
 
+    /// Steps that an earlier run of the same command has made.
+    pub fn made_before(&mut self, method: Method, steps: usize, domains: usize) {
+        let passes = steps * method.passes(domains) * domains;
+        self.done += passes;
+        self.before += passes;
+    }
+
     /// After a step; its passes are what the time left is reckoned by.
     pub fn step(&mut self, method: Method, step: usize, loss: f64, domains: usize) {
         self.done += method.passes(domains) * domains;
@@ -59,7 +69,8 @@ impl Progress {
         let elapsed = self
             .begin
             .map_or(0.0, |begin| begin.elapsed().as_secs_f64());
-        let left = elapsed * (self.total - self.done) as f64 / self.done as f64;
+        let left = elapsed * self.total.saturating_sub(self.done) as f64
+            / (self.done - self.before) as f64;
         let text = format!(
             "{}: {method:<12} step {:>4} of {}, loss {loss:.3}, {} left",
             self.title,

@@ -35,7 +35,7 @@ use crate::{Error, Result};
 ///
 /// ```
 /// use burn::{
-///     lr_scheduler::{cosine::CosineAnnealingLrSchedulerConfig, module_lr_scheduler::ModuleLrScheduler},
+///     lr_scheduler::cosine::CosineAnnealingLrSchedulerConfig,
 ///     nn::LinearConfig,
 ///     optim::AdamWConfig,
 ///     tensor::Device,
@@ -45,7 +45,7 @@ use crate::{Error, Result};
 /// let device = Device::default().autodiff();
 /// let model = LinearConfig::new(2, 1).init(&device);
 /// let optim = RobustGradientAlignmentConfig::new().init(AdamWConfig::new().init())?;
-/// let new_schedule = || CosineAnnealingLrSchedulerConfig::new(1e-3, 1000).init().map(ModuleLrScheduler::new);
+/// let new_schedule = || CosineAnnealingLrSchedulerConfig::new(1e-3, 1000).init();
 /// let schedule = new_schedule()?;
 /// # let folder = std::env::temp_dir().join(format!("roga-record-{}", std::process::id()));
 /// # std::fs::create_dir_all(&folder)?;
