@@ -64,6 +64,10 @@
 //! | [`domain`] | domain batches, the domain data loader, splits, leave-one-domain-out |
 //! | [`metric`] | ROC curves and their area |
 #![cfg_attr(
+    feature = "dataset",
+    doc = "| [`how_do_i`] | answers with code: several loss terms, two optimizers, clipping, mixed precision, resuming, … |"
+)]
+#![cfg_attr(
     feature = "detector",
     doc = "| [`detector`] | deepfake detection: portraits, forgeries, readers, backbones |"
 )]
@@ -99,6 +103,10 @@ pub mod optim;
 pub mod perturbation;
 
 pub use error::{BoxError, Error, Result};
+
+#[cfg(all(any(doc, doctest), feature = "dataset"))]
+#[doc = include_str!("../docs/how-do-i.md")]
+pub mod how_do_i {}
 
 /// The README's code is compiled and run with the tests.
 #[cfg(all(doctest, feature = "dataset"))]
