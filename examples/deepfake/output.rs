@@ -401,6 +401,7 @@ impl Results {
                     .configure_mesh()
                     .x_desc("step")
                     .y_desc(name)
+                    .x_label_formatter(&|step| format!("{step:.0}"))
                     .light_line_style(TRANSPARENT)
                     .draw()?;
                 for (index, (run, values)) in smoothed.into_iter().enumerate() {
