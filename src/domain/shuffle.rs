@@ -11,10 +11,13 @@ pub(crate) fn random(words: [u64; 4]) -> ChaCha8Rng {
 
 /// Fisher-Yates, written out because `rand` may change the numbers its own shuffle draws in any
 /// release: a seed would then mean other batches and other splits.
-pub(super) fn shuffle<T>(items: &mut [T], random: &mut impl Rng) {
+pub(crate) fn shuffle<T>(items: &mut [T], random: &mut impl Rng) {
     for last in (1..items.len()).rev() {
-        let bound = last as u128 + 1;
-        let chosen = (u128::from(random.next_u64()) * bound) >> 64;
-        items.swap(last, chosen as usize);
+        items.swap(last, below(last + 1, random));
     }
+}
+
+/// A number below a bound, evenly but for a part in $2^{64}$.
+pub(crate) fn below(bound: usize, random: &mut impl Rng) -> usize {
+    ((u128::from(random.next_u64()) * bound as u128) >> 64) as usize
 }

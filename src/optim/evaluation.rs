@@ -1,8 +1,9 @@
-use burn::config::Config;
-use rand::{RngExt, SeedableRng, rngs::ChaCha8Rng, seq::SliceRandom};
-
 use super::{RobustGradientAlignmentConfig, group::Perturbation};
-use crate::{Error, Result};
+use crate::{
+    Error, Result,
+    domain::shuffle::{below, random, shuffle},
+};
+use burn::config::Config;
 
 /// Which domain's loss is evaluated at which domain's ascending point: what $P$ is.
 ///
@@ -181,18 +182,17 @@ fn draw(
     weights: &[f64],
     step: u64,
 ) -> Result<Vec<Option<usize>>> {
-    let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
-    rng.set_stream(step);
+    let mut random = random([config.seed, step, 0, 0]);
     let active: Vec<usize> = (0..weights.len()).filter(|i| weights[*i] > 0.0).collect();
     let mut drawn = active.clone();
     match config.draw {
-        Draw::Permutation => drawn.shuffle(&mut rng),
-        Draw::Independent => drawn.fill_with(|| active[rng.random_range(0..active.len())]),
+        Draw::Permutation => shuffle(&mut drawn, &mut random),
+        Draw::Independent => drawn.fill_with(|| active[below(active.len(), &mut random)]),
         Draw::Derangement => {
             two_domains("draw `derangement`", weights)?;
             // Rejection keeps it uniform; a permutation is without fixed points one time in e.
             while active.iter().zip(&drawn).any(|(i, j)| i == j) {
-                drawn.shuffle(&mut rng);
+                shuffle(&mut drawn, &mut random);
             }
         }
     }

@@ -5,12 +5,12 @@ use burn::{
     optim::GradientsParams,
     tensor::{Tensor, TensorData},
 };
-use rand::{RngExt, SeedableRng, rngs::ChaCha8Rng};
+use rand::Rng;
 
 use super::{DomainLoss, JoinedLoss, RobustGradientAlignmentConfig};
 use crate::{
     Result,
-    domain::{Concat, DomainBatches, JoinedBatch},
+    domain::{Concat, DomainBatches, JoinedBatch, shuffle::random},
     gradient::{WeightedSum, finite_probe},
 };
 
@@ -54,10 +54,7 @@ impl Noise {
 
     fn seed<M: Module>(&self, model: &M, domain: usize) {
         if let Some(seed) = self.seed {
-            let mut rng = ChaCha8Rng::seed_from_u64(seed);
-            rng.set_stream(self.step);
-            rng.set_word_pos(2 * domain as u128);
-            let seed: u64 = rng.random();
+            let seed = random([seed, self.step, domain as u64, 0]).next_u64();
             model.devices().iter().for_each(|device| device.seed(seed));
         }
     }
@@ -174,7 +171,7 @@ impl<'a, B: Concat, F, L> Joined<'a, B, F, L> {
         let weighted = losses.clone() * Tensor::from_data(data, (&losses.device(), losses.dtype()));
         let gradient = GradientsParams::from_grads(weighted.sum().backward(), model);
         let losses = losses.inner();
-        (losses.clone().slice([0..1]), gradient)
+        (losses.clone().narrow(0, 0, 1), gradient)
             .differentiate(model, &names)
             .map(|(_, gradient)| (losses, gradient))
     }
@@ -193,7 +190,7 @@ where
 
     fn sum(&mut self, model: &M, terms: &[(usize, f64)]) -> Result<PassSum> {
         let (losses, gradient) = self.pass(model, terms)?;
-        let place = |place| losses.clone().slice([place..place + 1]);
+        let place = |place| losses.clone().narrow(0, place, 1);
         Ok(PassSum {
             losses: (0..terms.len()).map(place).collect(),
             probes: vec![finite_probe(model, &gradient)],

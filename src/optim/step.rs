@@ -65,6 +65,9 @@ use crate::{
 ///   the range of its numbers' squares counts as one: above about $1.8 \cdot 10^{19}$ in 32 bits.
 /// * **A domain of weight 0** goes through its clean pass, is reported and counts for running
 ///   statistics; it does not count in $G$, and no domain is evaluated at its point.
+/// * **The number of the step**, by which schedules, warm-up, interval and
+///   [`Evaluation::Sampled`](super::Evaluation::Sampled) go, is counted here from 0 on, skipped
+///   steps included, and kept in the record.
 /// * **An error of the closure**, or a panic, leaves model and optimizer as they were.
 pub struct RobustGradientAlignment {
     gradient: RobustGradient,
