@@ -31,7 +31,7 @@ use burn::{
 use roga::{
     BoxError, Error,
     domain::{DomainBatches, DomainDataLoader, DomainDataLoaderBuilder},
-    optim::{RobustGradientAlignmentConfig, StepReport},
+    optim::{Evaluation, RobustGradientAlignmentConfig, Schedule, StepReport},
     train::{RobustTrainStep, StepInput, StepMetric, StepOutput},
 };
 
@@ -129,8 +129,16 @@ fn device() -> Device {
     Device::flex().autodiff()
 }
 
+/// Every step is another one: by its radius, by what it draws.
 fn config() -> RobustGradientAlignmentConfig {
-    RobustGradientAlignmentConfig::new().with_rho(0.1)
+    RobustGradientAlignmentConfig::new()
+        .with_rho(0.1)
+        .with_rho_schedule(Schedule::Linear {
+            from: 0.2,
+            to: 1.0,
+            steps: 30,
+        })
+        .with_evaluation(Evaluation::Sampled)
 }
 
 fn rows(domain: usize, spoilt: &[usize]) -> Vec<Row> {
@@ -312,6 +320,7 @@ fn skipped_steps_change_nothing() {
     for strategy in strategies {
         let directory = tempfile::tempdir().unwrap();
         let mut run = Run::new(strategy, directory.path());
+        // Each of twelve steps, but no more in a row than the settings allow.
         run.loader = loader(0, &all);
         let (result, _) = run.launch();
         assert!(result.error.is_none());
@@ -415,6 +424,22 @@ fn an_error_stops_the_training() {
         let kept = result.model.robust.error().unwrap();
         assert!(matches!(&*kept, Error::Closure { domain, .. } if domain == "domain 1"));
     }
+}
+
+#[test]
+fn too_many_skipped_steps_stop_the_training() {
+    let all: Vec<usize> = (0..ROWS).collect();
+    let directory = tempfile::tempdir().unwrap();
+    let mut run = Run::new(single(), directory.path());
+    (run.epochs, run.loader) = (9, loader(0, &all));
+    let (result, seen) = run.launch();
+    let error = result.model.robust.error().unwrap();
+    assert!(
+        matches!(*error, Error::NonFinite { since: 0, .. }),
+        "{error}"
+    );
+    assert!(result.error.is_some());
+    assert_eq!(seen.last().unwrap().2, None);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{ops::Add, sync::Arc};
 
 use burn::{
     tensor::TensorReadError,
@@ -13,7 +13,8 @@ use crate::optim::StepReport;
 /// What a [`StepMetric`] shows of a step: the numbers of its [`StepReport`].
 ///
 /// A step that was skipped has none but `skipped`: what was not finite would stay in the mean of
-/// the epoch. So has one without a report, for `cosine`, `conflicts` and `alignment`.
+/// the epoch. With the report off there is no `cosine`, `conflicts` and `alignment`; a plain step has
+/// no `alignment` and no `sharpness`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct StepInput {
     /// See [`StepMetric::cosine`].
@@ -40,23 +41,18 @@ impl From<&StepReport> for StepInput {
         }
         let domains = report.domains.len();
         let pairs = (domains * (domains - 1) / 2) as f64;
-        let below = |(i, row): (usize, &Vec<f64>)| row[..i].iter().sum::<f64>();
-        let cosines = report.cosines.as_ref().filter(|_| domains > 1);
         let conflicts = report.conflicts.as_ref().filter(|_| domains > 1);
+        let points = report.points.len() as f64;
+        let alignments = report.points.iter().filter_map(|point| point.alignment);
         Self {
-            cosine: cosines.map(|rows| rows.iter().enumerate().map(below).sum::<f64>() / pairs),
+            cosine: report.mean_cosine(),
             conflicts: conflicts.map(|conflicts| conflicts.len() as f64 / pairs),
-            alignment: mean(report.points.iter().filter_map(|point| point.alignment)),
-            sharpness: mean(report.points.iter().map(|point| point.sharpness)),
+            alignment: alignments.reduce(f64::add).map(|sum| sum / points),
+            sharpness: report.mean_sharpness(),
             gradient_norm: Some(report.update_gradient_norm),
             skipped: false,
         }
     }
-}
-
-fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
-    let (sum, count) = values.fold((0.0, 0_u32), |(sum, n), value| (sum + value, n + 1));
-    (count > 0).then(|| sum / f64::from(count))
 }
 
 /// A number of every step's report, on the dashboard of burn's `Learner`.
@@ -116,7 +112,7 @@ impl StepMetric {
     /// The mean over the ascending points of the cosine between the gradient there and the mean
     /// gradient $\bar g$ at $\theta$, in $[-1, 1]$.
     ///
-    /// What gradient alignment drives up. None of a step without perturbed passes, such as ERM's.
+    /// What gradient alignment drives up. None of a plain step, such as ERM's.
     ///
     /// Source: Le and Woo, "Gradient Alignment for Cross-Domain Face Anti-Spoofing", CVPR 2024,
     /// arXiv:2402.18817.
@@ -129,7 +125,7 @@ impl StepMetric {
     /// The mean over the ascending points of the losses' rise from $\theta$ to the point,
     /// $L_j(\theta_i) - L_j(\theta)$: any number, in the unit of the loss.
     ///
-    /// None of a step without perturbed passes, such as ERM's.
+    /// None of a plain step, such as ERM's.
     ///
     /// Source: Foret et al., "Sharpness-Aware Minimization for Efficiently Improving
     /// Generalization", ICLR 2021, arXiv:2010.01412.

@@ -84,6 +84,12 @@
 //! `optimize_multi` for several devices, to end with
 //! [`tie_shared_parameters`](crate::perturbation::tie_shared_parameters).
 //!
+//! burn computes a step before it asks its scheduler for the learning rate.
+//! [`Schedule::LearningRate`](crate::optim::Schedule::LearningRate) therefore has to be told, by
+//! [`set_learning_rate`](crate::optim::RobustGradient::set_learning_rate) once before the training
+//! and in `TrainStep::optimize`, and lags a step behind. All other schedules go by the number of
+//! the step, which the loader's batches carry.
+//!
 //! # Several devices
 //!
 //! Under `ExecutionStrategy::multi` each device has a worker with a slice of the loader of its own:
@@ -93,7 +99,7 @@
 //! * **burn adds the workers' gradients, it does not average them.** With $N$ devices an SGD step
 //!   is $N$ times as long: divide its learning rate by $N$. Adam's kind divides by the gradient's
 //!   own size and needs no change. Gradient clipping sees the sum.
-//! * An epoch has $1 / N$ of the steps. Where the loader's steps are not a multiple of $N$, the
+//! * An epoch has $1 / N$ of the steps, and schedules count these. Where the loader's steps are not a multiple of $N$, the
 //!   slices differ by a step, and in the last steps of an epoch there are fewer workers, hence a
 //!   smaller sum.
 //! * A worker that skips its step adds nothing; the others' gradients count.

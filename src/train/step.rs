@@ -14,9 +14,9 @@ use burn_std::ExecutionError;
 
 use super::StepInput;
 use crate::{
-    Error,
-    domain::DomainBatches,
-    optim::{DomainLoss, RobustGradient, StepReport},
+    Error, Result,
+    domain::{Concat, DomainBatches, JoinedBatch},
+    optim::{DomainLoss, JoinedLoss, RobustGradient, StepReport},
 };
 
 /// What a model of burn-train computes its training step with.
@@ -48,7 +48,8 @@ impl RobustTrainStep {
     /// learning rate scheduler goes on.
     ///
     /// An error cannot be returned from `TrainStep::step`. It yields no gradients, stops the
-    /// training behind this step, and is kept: [`error`](Self::error).
+    /// training behind this step, and is kept: [`error`](Self::error). So do too many skipped
+    /// steps in a row, `max_skipped_steps`.
     ///
     /// # Panics
     ///
@@ -65,19 +66,28 @@ impl RobustTrainStep {
         L: DomainLoss<M>,
     {
         self.check_stopped();
-        match self.gradient.gradients(model, domains, loss) {
-            Ok((grads, report)) => TrainOutput {
-                grads,
-                item: report.into(),
-            },
-            Err(error) => {
-                self.stop(error);
-                TrainOutput {
-                    grads: GradientsParams::new(),
-                    item: StepOutput { report: None },
-                }
-            }
-        }
+        self.output(self.gradient.gradients(model, domains, loss))
+    }
+
+    /// As [`step`](Self::step), with joined passes: see
+    /// [`RobustGradientAlignment::step_joined`](crate::optim::RobustGradientAlignment::step_joined).
+    ///
+    /// # Panics
+    ///
+    /// As [`step`](Self::step).
+    pub fn step_joined<M, B, L>(
+        &self,
+        model: &M,
+        domains: &DomainBatches<B>,
+        loss: impl FnMut(&M, &JoinedBatch<B>) -> L,
+    ) -> TrainOutput<StepOutput>
+    where
+        M: Module,
+        B: Concat,
+        L: JoinedLoss,
+    {
+        self.check_stopped();
+        self.output(self.gradient.gradients_joined(model, domains, loss))
     }
 
     /// The error that has stopped the training.
@@ -90,6 +100,22 @@ impl RobustTrainStep {
     /// The passes of a step.
     pub fn gradient(&self) -> &RobustGradient {
         &self.gradient
+    }
+
+    fn output(&self, step: Result<(GradientsParams, StepReport)>) -> TrainOutput<StepOutput> {
+        match step {
+            Ok((grads, report)) => TrainOutput {
+                grads,
+                item: report.into(),
+            },
+            Err(error) => {
+                self.stop(error);
+                TrainOutput {
+                    grads: GradientsParams::new(),
+                    item: StepOutput { report: None },
+                }
+            }
+        }
     }
 
     fn stop(&self, error: Error) {
@@ -122,7 +148,7 @@ impl RobustTrainStep {
 impl std::fmt::Debug for RobustTrainStep {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RobustTrainStep")
-            .field("gradient", &self.gradient)
+            .field("config", self.gradient.config())
             .field("error", &self.error())
             .finish_non_exhaustive()
     }
