@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, PoisonError},
     thread::{self, ThreadId},
 };
 
@@ -15,9 +15,9 @@ use burn::{
     lr_scheduler::{
         cosine::CosineAnnealingLrSchedulerConfig, module_lr_scheduler::ModuleLrScheduler,
     },
-    module::{Module, ModuleVisitor, Param},
+    module::{Module, ModuleVisitor, Param, RunningState},
     nn::{
-        Linear, LinearConfig, Tanh,
+        BatchNorm, BatchNormConfig, Linear, LinearConfig, Tanh,
         loss::{MseLoss, Reduction},
     },
     optim::{AdamWConfig, GradientsAccumulator, ModuleOptimizer},
@@ -67,6 +67,7 @@ type Seen = Vec<(ThreadId, Vec<usize>, Option<StepReport>)>;
 #[derive(Module, Debug)]
 struct Net {
     first: Linear,
+    norm: BatchNorm,
     second: Linear,
     #[module(skip)]
     robust: RobustTrainStep,
@@ -86,7 +87,8 @@ impl Net {
     }
 
     fn forward(&self, batch: &Batch) -> RegressionOutput {
-        let hidden = Tanh.forward(self.first.forward(batch.x.clone()));
+        let hidden = self.norm.forward(self.first.forward(batch.x.clone()));
+        let hidden = Tanh.forward(hidden);
         let output = self.second.forward(hidden);
         let loss = MseLoss::new().forward(output.clone(), batch.y.clone(), Reduction::Mean);
         RegressionOutput::new(loss, output, batch.y.clone())
@@ -169,16 +171,23 @@ fn loader(workers: usize, spoilt: &[usize]) -> DomainDataLoader<Row, Batch> {
 
 /// The same weights at every call.
 fn net(interrupter: &Interrupter) -> Net {
+    // Tests run side by side, and draw from the same generator.
+    static SEED: Mutex<()> = Mutex::new(());
+    let _seeded = SEED.lock().unwrap_or_else(PoisonError::into_inner);
     let device = device();
     device.seed(3);
     let gradient = config().init_gradient().unwrap();
-    Net {
+    let net = Net {
         first: LinearConfig::new(2, 8).init(&device),
+        norm: BatchNormConfig::new(8).init(&device),
         second: LinearConfig::new(8, 1).init(&device),
         robust: RobustTrainStep::new(gradient, interrupter.clone()),
         seen: Arc::default(),
         fails_on: None,
-    }
+    };
+    // Parameters are drawn when they are first looked at.
+    weights(&net);
+    net
 }
 
 fn optimizer() -> ModuleOptimizer {
@@ -191,6 +200,7 @@ fn schedule() -> ModuleLrScheduler {
         .unwrap()
 }
 
+/// All numbers, running statistics included.
 fn weights<M: Module>(model: &M) -> Vec<u32> {
     struct Weights(Vec<u32>);
 
@@ -330,6 +340,16 @@ fn skipped_steps_change_nothing() {
     }
 }
 
+/// Sets a running statistic to the mean of two.
+fn set(
+    state: &RunningState<Tensor<1>>,
+    left: &RunningState<Tensor<1>>,
+    right: &RunningState<Tensor<1>>,
+) {
+    state.update((left.value_sync() + right.value_sync()) / 2.0);
+    state.value_sync();
+}
+
 /// The same as the plain loop over the slices, the workers' gradients added up.
 #[test]
 fn several_devices_add_up_their_gradients() {
@@ -340,10 +360,18 @@ fn several_devices_add_up_their_gradients() {
     for _ in 0..2 {
         for (left, right) in slices[0].iter().zip(slices[1].iter()) {
             let mut sum = GradientsAccumulator::new();
-            for domains in [left.unwrap(), right.unwrap()] {
-                sum.accumulate(&expected, TrainStep::step(&expected, domains).grads);
-            }
+            // Each with running statistics of its own.
+            let copies = [left, right].map(|domains| {
+                let copy = expected.clone().train();
+                let output = TrainStep::step(&copy, domains.unwrap());
+                sum.accumulate(&expected, output.grads);
+                copy.norm
+            });
             expected = optim.step(schedule.step(), expected, sum.grads());
+            let [left, right] = copies.each_ref().map(|norm| &norm.running_mean);
+            set(&expected.norm.running_mean, left, right);
+            let [left, right] = copies.each_ref().map(|norm| &norm.running_var);
+            set(&expected.norm.running_var, left, right);
         }
     }
     let expected = weights(&expected);

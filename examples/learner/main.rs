@@ -3,10 +3,11 @@
 //!
 //!     cargo run --release --features tui --example learner
 //!     cargo run --release --features tui --example learner -- --devices 2 --sharded
-//!     cargo run --release --features tui --example learner -- --resume 3
+//!     cargo run --release --features tui --example learner -- --resume 11
 //!
 //! A net learns shapes in three styles of drawing and is tested on a style it never saw. Where the
-//! output is not a terminal, burn shows its progress in plain lines in place of the dashboard.
+//! output is not a terminal, burn shows its progress in plain lines in place of the dashboard. The
+//! dashboard's `q` stops the training. Of the checkpoints, the last two and the best are kept.
 
 mod data;
 mod model;

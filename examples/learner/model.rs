@@ -18,7 +18,6 @@ use roga::{
 
 use crate::data::{Batch, CLASSES};
 
-/// Its normalisation has no running statistics, which the workers of several devices would share.
 #[derive(Module, Debug)]
 pub struct Net {
     first: Conv2d,

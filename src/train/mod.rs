@@ -105,10 +105,8 @@
 //! * A worker that skips its step adds nothing; the others' gradients count.
 //! * With more than two devices burn adds in the order in which the workers finish: results then
 //!   differ in the last bits from run to run.
-//! * **Running statistics.** burn's workers share those of a batch normalisation, and a step of
-//!   this crate writes its own at its end: what stays is that of the worker that finishes last,
-//!   and a run is not reproducible. Group, layer or instance normalisation, or a frozen batch
-//!   normalisation, have no such trouble.
+//! * Running statistics (batch normalisation) are the mean over the workers of what each is left
+//!   with, as in burn's own training; those of a skipped step do not count.
 //! * Collectives (`ExecutionStrategy::ddp`) exist for CUDA and remote devices only; this crate has
 //!   not been run under them.
 //!
@@ -122,6 +120,7 @@
 //! (burn moves the loader to the device, so that the position of the one it was made from stays as
 //! it is.)
 
+mod copies;
 mod metric;
 mod step;
 

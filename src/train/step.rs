@@ -12,7 +12,7 @@ use burn::{
 };
 use burn_std::ExecutionError;
 
-use super::StepInput;
+use super::{StepInput, copies::Copies};
 use crate::{
     Error, Result,
     domain::{Concat, DomainBatches, JoinedBatch},
@@ -29,6 +29,7 @@ pub struct RobustTrainStep {
     gradient: RobustGradient,
     interrupter: Interrupter,
     error: Arc<Mutex<Option<Arc<Error>>>>,
+    copies: Copies,
 }
 
 impl RobustTrainStep {
@@ -39,6 +40,7 @@ impl RobustTrainStep {
             gradient,
             interrupter,
             error: Arc::default(),
+            copies: Copies::default(),
         }
     }
 
@@ -65,8 +67,7 @@ impl RobustTrainStep {
         M: Module,
         L: DomainLoss<M>,
     {
-        self.check_stopped();
-        self.output(self.gradient.gradients(model, domains, loss))
+        self.run(model, |copy| self.gradient.gradients(copy, domains, loss))
     }
 
     /// As [`step`](Self::step), with joined passes: see
@@ -86,8 +87,8 @@ impl RobustTrainStep {
         B: Concat,
         L: JoinedLoss,
     {
-        self.check_stopped();
-        self.output(self.gradient.gradients_joined(model, domains, loss))
+        let joined = |copy: &M| self.gradient.gradients_joined(copy, domains, loss);
+        self.run(model, joined)
     }
 
     /// The error that has stopped the training.
@@ -102,12 +103,23 @@ impl RobustTrainStep {
         &self.gradient
     }
 
-    fn output(&self, step: Result<(GradientsParams, StepReport)>) -> TrainOutput<StepOutput> {
-        match step {
-            Ok((grads, report)) => TrainOutput {
-                grads,
-                item: report.into(),
-            },
+    fn run<M: Module>(
+        &self,
+        model: &M,
+        passes: impl FnOnce(&M) -> Result<(GradientsParams, StepReport)>,
+    ) -> TrainOutput<StepOutput> {
+        self.check_stopped();
+        let copy = self.copies.isolate(model);
+        match passes(&copy) {
+            Ok((grads, report)) => {
+                if !report.is_skipped() {
+                    self.copies.settle(&copy, model);
+                }
+                TrainOutput {
+                    grads,
+                    item: report.into(),
+                }
+            }
             Err(error) => {
                 self.stop(error);
                 TrainOutput {
