@@ -71,6 +71,10 @@
     feature = "detector",
     doc = "| [`detector`] | deepfake detection: portraits, forgeries, readers, backbones |"
 )]
+#![cfg_attr(
+    feature = "train",
+    doc = "| [`train`] | training inside burn's `Learner`; metrics of the steps for its dashboard |"
+)]
 //!
 //! # Features
 //!
@@ -78,6 +82,8 @@
 //! |---|---|
 //! | `detector` (default) | the parts of the bundled deepfake example |
 //! | `dataset` | [`domain`]'s data loader over burn's data sets; part of `detector` |
+//! | `train` | the parts of training inside burn's `Learner` |
+//! | `tui` | `train` with burn's terminal dashboard |
 //! | `flex`, `wgpu`, `vulkan`, `metal`, `cuda`, `rocm` | burn's backends, forwarded; none is on by default |
 //!
 //! The core alone is `default-features = false`.
@@ -101,6 +107,8 @@ pub mod gradient;
 pub mod metric;
 pub mod optim;
 pub mod perturbation;
+#[cfg(feature = "train")]
+pub mod train;
 
 pub use error::{BoxError, Error, Result};
 

@@ -43,9 +43,9 @@ impl RunningStatistics {
     ///
     /// Only what clones share is reached: frozen parameters belong to the clone that is mapped
     /// here, and stay as they are in `model`.
-    pub(crate) fn write_to<M: Module>(mut self, model: &M) {
+    pub(crate) fn write_to<M: Module>(&self, model: &M) {
         struct Write<'a> {
-            values: &'a mut TensorContainer<ParamId>,
+            values: &'a TensorContainer<ParamId>,
         }
 
         impl ModuleMapper for Write<'_> {
@@ -59,7 +59,43 @@ impl RunningStatistics {
 
         drop(model.valid());
         drop(model.clone().map(&mut Write {
-            values: &mut self.values,
+            values: &self.values,
         }));
+    }
+
+    /// The mean of what several copies of a model are left with; of one copy, that itself.
+    #[cfg(feature = "train")]
+    pub(crate) fn mean<M: Module>(model: &M, copies: &[Self]) -> Self {
+        struct Mean<'a> {
+            copies: &'a [RunningStatistics],
+            values: TensorContainer<ParamId>,
+        }
+
+        impl ModuleVisitor for Mean<'_> {
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                let of_copy = |copy: &RunningStatistics| copy.values.get::<Tensor<D>>(&param.id);
+                let values = self.copies.iter().filter_map(of_copy);
+                let sum = values.reduce(|sum, value| {
+                    let device = sum.device();
+                    sum + value.to_device(&device)
+                });
+                if let Some(sum) = sum {
+                    let mean = match self.copies.len() {
+                        1 => sum,
+                        copies => sum.div_scalar(copies as f64),
+                    };
+                    self.values.register(param.id, mean);
+                }
+            }
+        }
+
+        let mut mean = Mean {
+            copies,
+            values: TensorContainer::new(),
+        };
+        model.visit(&mut mean);
+        Self {
+            values: mean.values,
+        }
     }
 }

@@ -1,0 +1,71 @@
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread::{self, ThreadId},
+};
+
+use burn::module::Module;
+
+use crate::perturbation::RunningStatistics;
+
+/// What the copies of a model that are made of the same one know of each other.
+///
+/// On several devices burn clones the model for every step, and clones that clone for every
+/// worker. All share the running statistics of the first, which the workers would read and write
+/// as they happen to come. Here each begins with those from before the step, and what stays is the
+/// mean over the workers, as where burn's own forward pass updates them.
+#[derive(Default)]
+pub(super) struct Copies {
+    /// Of the model that this one is a clone of.
+    siblings: Arc<Mutex<Siblings>>,
+    /// Of the clones that will be made of this one.
+    children: Arc<Mutex<Siblings>>,
+}
+
+/// The step that copies of one model are in.
+#[derive(Default)]
+struct Siblings {
+    /// The threads that take part in the step: a copy to each.
+    threads: HashSet<ThreadId>,
+    before: Option<RunningStatistics>,
+    after: Vec<RunningStatistics>,
+}
+
+impl Clone for Copies {
+    fn clone(&self) -> Self {
+        Self {
+            siblings: self.children.clone(),
+            children: Arc::default(),
+        }
+    }
+}
+
+impl Copies {
+    /// A copy of a model with running statistics of its own: those from before the step.
+    pub fn isolate<M: Module>(&self, model: &M) -> M {
+        // `train` gives the copy running statistics of its own.
+        let copy = model.clone().train();
+        let mut siblings = self.lock();
+        if !siblings.threads.insert(thread::current().id()) {
+            // The same thread once more, with gradients that are accumulated: the next step.
+            *siblings = Siblings::default();
+            siblings.threads.insert(thread::current().id());
+        }
+        siblings
+            .before
+            .get_or_insert_with(|| RunningStatistics::of(model))
+            .write_to(&copy);
+        copy
+    }
+
+    /// Hands the running statistics of a copy on to the model.
+    pub fn settle<M: Module>(&self, copy: &M, model: &M) {
+        let mut siblings = self.lock();
+        siblings.after.push(RunningStatistics::of(copy));
+        RunningStatistics::mean(model, &siblings.after).write_to(model);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Siblings> {
+        self.siblings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

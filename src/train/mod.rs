@@ -1,0 +1,128 @@
+//! Training inside burn's `Learner`: its schedulers, checkpoints, early stopping, dashboard and
+//! multi-device strategies.
+//!
+//! A model keeps a [`RobustTrainStep`], which is the body of its `TrainStep::step`, and the
+//! training's loader hands over one mini-batch per domain. Nothing else changes:
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//!
+//! use burn::{
+//!     data::dataloader::DataLoader,
+//!     lr_scheduler::constant::ConstantLr,
+//!     module::Module,
+//!     nn::{Linear, LinearConfig, loss::{MseLoss, Reduction}},
+//!     optim::AdamWConfig,
+//!     tensor::{Device, Tensor},
+//!     train::{
+//!         InferenceStep, Learner, RegressionOutput, SupervisedTraining, TrainOutput, TrainStep,
+//!         metric::LossMetric,
+//!     },
+//! };
+//! use roga::{
+//!     domain::DomainBatches,
+//!     optim::RobustGradientAlignmentConfig,
+//!     train::{RobustTrainStep, StepMetric, StepOutput},
+//! };
+//!
+//! type Batch = (Tensor<2>, Tensor<2>);
+//!
+//! #[derive(Module, Debug)]
+//! struct Net {
+//!     linear: Linear,
+//!     #[module(skip)]
+//!     robust: RobustTrainStep, // added
+//! }
+//!
+//! impl Net {
+//!     fn forward(&self, (x, y): Batch) -> RegressionOutput {
+//!         let output = self.linear.forward(x);
+//!         let loss = MseLoss::new().forward(output.clone(), y.clone(), Reduction::Mean);
+//!         RegressionOutput::new(loss, output, y)
+//!     }
+//! }
+//!
+//! impl TrainStep for Net {
+//!     type Input = DomainBatches<Batch>; // was `Batch`
+//!     type Output = StepOutput; // was `RegressionOutput`
+//!
+//!     fn step(&self, domains: DomainBatches<Batch>) -> TrainOutput<StepOutput> {
+//!         // was: let item = self.forward(batch); TrainOutput::new(self, item.loss.backward(), item)
+//!         self.robust.step(self, &domains, |net, batch| net.forward(batch.clone()).loss)
+//!     }
+//! }
+//!
+//! impl InferenceStep for Net {
+//!     type Input = Batch;
+//!     type Output = RegressionOutput;
+//!
+//!     fn step(&self, batch: Batch) -> RegressionOutput {
+//!         self.forward(batch)
+//!     }
+//! }
+//!
+//! # fn train(
+//! #     train: Arc<dyn DataLoader<DomainBatches<Batch>>>,
+//! #     valid: Arc<dyn DataLoader<Batch>>,
+//! # ) -> roga::Result<()> {
+//! let training = SupervisedTraining::<Net>::new("artifacts", train, valid)
+//!     .metrics((LossMetric::new(),))
+//!     .metric_train_numeric(StepMetric::cosine()) // added, as the next
+//!     .metric_train_numeric(StepMetric::conflicts())
+//!     .num_epochs(10);
+//! let gradient = RobustGradientAlignmentConfig::new().init_gradient()?; // added
+//! let net = Net {
+//!     linear: LinearConfig::new(1, 1).init(&Device::default().autodiff()),
+//!     robust: RobustTrainStep::new(gradient, training.interrupter()), // added
+//! };
+//! let result = training.launch(Learner::new(net, AdamWConfig::new().init(), ConstantLr::new(1e-3)));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A model in which layers share a parameter overrides `TrainStep::optimize`, and
+//! `optimize_multi` for several devices, to end with
+//! [`tie_shared_parameters`](crate::perturbation::tie_shared_parameters).
+//!
+//! burn computes a step before it asks its scheduler for the learning rate.
+//! [`Schedule::LearningRate`](crate::optim::Schedule::LearningRate) therefore has to be told, by
+//! [`set_learning_rate`](crate::optim::RobustGradient::set_learning_rate) once before the training
+//! and in `TrainStep::optimize`, and lags a step behind. All other schedules go by the number of
+//! the step, which the loader's batches carry.
+//!
+//! # Several devices
+//!
+//! Under `ExecutionStrategy::multi` each device has a worker with a slice of the loader of its own:
+//! the slices share no item. In every step each worker computes the gradient $G$ of its own
+//! mini-batches, and one step of the optimizer is made of all.
+//!
+//! * **burn adds the workers' gradients, it does not average them.** With $N$ devices an SGD step
+//!   is $N$ times as long: divide its learning rate by $N$. Adam's kind divides by the gradient's
+//!   own size and needs no change. Gradient clipping sees the sum.
+//! * An epoch has $1 / N$ of the steps, and schedules count these. Where the loader's steps are not a multiple of $N$, the
+//!   slices differ by a step, and in the last steps of an epoch there are fewer workers, hence a
+//!   smaller sum.
+//! * A worker that skips its step adds nothing; the others' gradients count.
+//! * With more than two devices burn adds in the order in which the workers finish: results then
+//!   differ in the last bits from run to run.
+//! * Running statistics (batch normalisation) are the mean over the workers of what each is left
+//!   with, as in burn's own training; those of a skipped step do not count.
+//! * Collectives (`ExecutionStrategy::ddp`) exist for CUDA and remote devices only; this crate has
+//!   not been run under them.
+//!
+//! # Resuming
+//!
+//! burn's checkpoints hold the model, the optimizer and the scheduler of the end of an epoch. They
+//! do not hold the place in the data, nor what early stopping has seen. The place is a function of
+//! the epoch: with
+//! [`set_position`](crate::domain::DomainDataLoader::set_position)`(epoch * steps_per_epoch)` on
+//! the loader that the training is made with, resumed equals uninterrupted, bit for bit on flex.
+//! (burn moves the loader to the device, so that the position of the one it was made from stays as
+//! it is.)
+
+mod copies;
+mod metric;
+mod step;
+
+pub use metric::*;
+pub use step::*;

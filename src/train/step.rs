@@ -1,0 +1,227 @@
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use burn::{
+    module::Module,
+    optim::GradientsParams,
+    tensor::{Device, Tensor},
+    train::{
+        Interrupter, ItemLazy, TrainOutput, TrainingError,
+        metric::{Adaptor, LossInput},
+        train::WorkerFailure,
+    },
+};
+use burn_std::ExecutionError;
+
+use super::{StepInput, copies::Copies};
+use crate::{
+    Error, Result,
+    domain::{Concat, DomainBatches, JoinedBatch},
+    optim::{DomainLoss, JoinedLoss, RobustGradient, StepReport},
+};
+
+/// What a model of burn-train computes its training step with.
+///
+/// It is a field of the model, `#[module(skip)]`: clones share what it remembers, so that it is
+/// the same one however often a strategy copies the model. [`step`](Self::step) is the body of
+/// `TrainStep::step`; see the [module](super) for the whole.
+#[derive(Clone)]
+pub struct RobustTrainStep {
+    gradient: RobustGradient,
+    interrupter: Interrupter,
+    error: Arc<Mutex<Option<Arc<Error>>>>,
+    copies: Copies,
+}
+
+impl RobustTrainStep {
+    /// Of the passes of a step, and of the training that an error is to stop:
+    /// `SupervisedTraining::interrupter`.
+    pub fn new(gradient: RobustGradient, interrupter: Interrupter) -> Self {
+        Self {
+            gradient,
+            interrupter,
+            error: Arc::default(),
+            copies: Copies::default(),
+        }
+    }
+
+    /// All passes of a step, as [`RobustGradient::gradients`], for burn to optimize with.
+    ///
+    /// A step that is skipped yields no gradients, and burn's optimizers then change nothing; the
+    /// learning rate scheduler goes on.
+    ///
+    /// An error cannot be returned from `TrainStep::step`. It yields no gradients, stops the
+    /// training behind this step, and is kept: [`error`](Self::error). So do too many skipped
+    /// steps in a row, `max_skipped_steps`.
+    ///
+    /// # Panics
+    ///
+    /// On a step after one that failed, if the training was not stopped: it listens to another
+    /// interrupter.
+    pub fn step<M, B, L>(
+        &self,
+        model: &M,
+        domains: &DomainBatches<B>,
+        loss: impl FnMut(&M, &B) -> L,
+    ) -> TrainOutput<StepOutput>
+    where
+        M: Module,
+        L: DomainLoss<M>,
+    {
+        self.run(model, |copy| self.gradient.gradients(copy, domains, loss))
+    }
+
+    /// As [`step`](Self::step), with joined passes: see
+    /// [`RobustGradientAlignment::step_joined`](crate::optim::RobustGradientAlignment::step_joined).
+    ///
+    /// # Panics
+    ///
+    /// As [`step`](Self::step).
+    pub fn step_joined<M, B, L>(
+        &self,
+        model: &M,
+        domains: &DomainBatches<B>,
+        loss: impl FnMut(&M, &JoinedBatch<B>) -> L,
+    ) -> TrainOutput<StepOutput>
+    where
+        M: Module,
+        B: Concat,
+        L: JoinedLoss,
+    {
+        let joined = |copy: &M| self.gradient.gradients_joined(copy, domains, loss);
+        self.run(model, joined)
+    }
+
+    /// The error that has stopped the training.
+    ///
+    /// `LearningResult::error` has it as text, but burn's dashboard forgets it when it closes.
+    pub fn error(&self) -> Option<Arc<Error>> {
+        self.lock().clone()
+    }
+
+    /// The passes of a step.
+    pub fn gradient(&self) -> &RobustGradient {
+        &self.gradient
+    }
+
+    fn run<M: Module>(
+        &self,
+        model: &M,
+        passes: impl FnOnce(&M) -> Result<(GradientsParams, StepReport)>,
+    ) -> TrainOutput<StepOutput> {
+        self.check_stopped();
+        let copy = self.copies.isolate(model);
+        match passes(&copy) {
+            Ok((grads, report)) => {
+                if !report.is_skipped() {
+                    self.copies.settle(&copy, model);
+                }
+                TrainOutput {
+                    grads,
+                    item: report.into(),
+                }
+            }
+            Err(error) => {
+                self.stop(error);
+                TrainOutput {
+                    grads: GradientsParams::new(),
+                    item: StepOutput { report: None },
+                }
+            }
+        }
+    }
+
+    fn stop(&self, error: Error) {
+        let failure = WorkerFailure {
+            device_id: 0,
+            message: with_causes(&error),
+        };
+        *self.lock() = Some(Arc::new(error));
+        self.interrupter.fail(TrainingError::Workers(vec![failure]));
+    }
+
+    /// Forgets an error whose training is over, as the interrupter does.
+    fn check_stopped(&self) {
+        let mut error = self.lock();
+        if let Some(error) = error.as_ref().filter(|_| self.interrupter.should_stop()) {
+            let message = with_causes(error);
+            panic!(
+                "a training step failed and the training went on, because it listens to another \
+                 interrupter: {message}"
+            );
+        }
+        *error = None;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<Error>>> {
+        self.error.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for RobustTrainStep {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RobustTrainStep")
+            .field("config", self.gradient.config())
+            .field("error", &self.error())
+            .finish_non_exhaustive()
+    }
+}
+
+fn with_causes(error: &Error) -> String {
+    let mut message = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(reason) = cause {
+        message += &format!(": {reason}");
+        cause = reason.source();
+    }
+    message
+}
+
+/// What a step hands to burn's metrics: the report, unless the step failed.
+///
+/// It is adapted to every [`StepMetric`](super::StepMetric) and to burn's `LossMetric`, which
+/// shows the domains' mean loss $\bar L(\theta)$.
+#[derive(Clone, Debug)]
+pub struct StepOutput {
+    report: Option<StepReport>,
+}
+
+impl StepOutput {
+    /// The step's report; `None` if it failed.
+    pub fn report(&self) -> Option<&StepReport> {
+        self.report.as_ref()
+    }
+}
+
+impl From<StepReport> for StepOutput {
+    fn from(report: StepReport) -> Self {
+        Self {
+            report: Some(report),
+        }
+    }
+}
+
+impl ItemLazy for StepOutput {
+    /// The report was read back with the step: nothing is pending.
+    fn sync(self) -> Result<Self, ExecutionError> {
+        Ok(self)
+    }
+}
+
+impl Adaptor<StepInput> for StepOutput {
+    fn adapt(&self) -> StepInput {
+        self.report().map(StepInput::from).unwrap_or_default()
+    }
+}
+
+impl Adaptor<LossInput> for StepOutput {
+    /// A loss of no item, which leaves the epoch's mean as it is, where the step was skipped.
+    fn adapt(&self) -> LossInput {
+        let applied = self.report().filter(|report| !report.is_skipped());
+        let losses: Vec<f32> = applied
+            .map(|report| report.mean_loss() as f32)
+            .into_iter()
+            .collect();
+        // On the CPU, which burn's training always has: the number comes from there.
+        LossInput::new(Tensor::from_floats(losses.as_slice(), &Device::flex()))
+    }
+}
