@@ -376,7 +376,7 @@ impl Results {
             area.fill(&WHITE)?;
             let title = format!("Training without {left_out}, means over {SMOOTHED} steps");
             let area = area.titled(&title, ("sans-serif", 20))?;
-            let columns: [(&str, fn(&Curves) -> &[f64]); 2] = [
+            let columns: [(&str, Column); 2] = [
                 ("mean loss", |curves| &curves.losses),
                 ("mean cosine between two domains' gradients", |curves| {
                     &curves.cosines
@@ -466,6 +466,9 @@ impl Results {
         Ok(svg)
     }
 }
+
+/// One of the numbers of every step.
+type Column = fn(&Curves) -> &[f64];
 
 /// Over how many steps the curves of training are averaged.
 const SMOOTHED: usize = 20;

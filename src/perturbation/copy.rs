@@ -24,33 +24,28 @@ pub fn ascent_scale(norm: Tensor<1>, rho: f64) -> Tensor<1> {
 /// $s$ and $g$ are what [`new`](Self::new) is given. By default $T_\theta = 1$ and $f_p = 1$.
 #[derive(Debug, Clone)]
 pub struct Displacement<'a> {
-    scale: Scale,
+    /// $s$, as the product of a number and of a tensor of shape `[1]`.
+    constant: f64,
+    scale: Option<Tensor<1>>,
     gradient: &'a GradientsParams,
     adaptive: Adaptive,
     factors: Option<&'a HashMap<ParamId, f64>>,
 }
 
-/// $s$.
-#[derive(Debug, Clone)]
-enum Scale {
-    OnDevice(Tensor<1>),
-    Constant(f64),
-}
-
 impl<'a> Displacement<'a> {
     /// $s\\, g$, with $s$ a tensor of shape `[1]`.
     pub fn new(scale: Tensor<1>, gradient: &'a GradientsParams) -> Self {
-        Self::with_scale(Scale::OnDevice(scale), gradient)
+        Self {
+            scale: Some(scale),
+            ..Self::constant(1.0, gradient)
+        }
     }
 
     /// $s\\, g$, with $s$ a number.
-    pub fn constant(scale: f64, gradient: &'a GradientsParams) -> Self {
-        Self::with_scale(Scale::Constant(scale), gradient)
-    }
-
-    fn with_scale(scale: Scale, gradient: &'a GradientsParams) -> Self {
+    pub fn constant(constant: f64, gradient: &'a GradientsParams) -> Self {
         Self {
-            scale,
+            constant,
+            scale: None,
             gradient,
             adaptive: Adaptive::None,
             factors: None,
@@ -72,16 +67,16 @@ impl<'a> Displacement<'a> {
     /// The term for one parameter, in at least 32 bits; `None` where it is zero throughout.
     fn of<const D: usize>(&self, id: ParamId, parameter: &Tensor<D>) -> Option<Tensor<D>> {
         let factor = self.factors.and_then(|of| of.get(&id)).copied();
-        let factor = factor.unwrap_or(1.0);
-        if factor == 0.0 {
+        let constant = self.constant * factor.unwrap_or(1.0);
+        if constant == 0.0 {
             return None;
         }
         let gradient = widen(self.gradient.get::<D>(id)?);
         let step = match &self.scale {
-            Scale::Constant(constant) => scale(gradient, constant * factor),
-            Scale::OnDevice(tensor) => {
+            None => scale(gradient, constant),
+            Some(tensor) => {
                 let tensor = tensor.clone().to_device(&gradient.device());
-                let tensor = scale(tensor, factor).cast(gradient.dtype());
+                let tensor = scale(tensor, constant).cast(gradient.dtype());
                 gradient * tensor.reshape([1; D])
             }
         };
