@@ -35,7 +35,7 @@ use crate::{Error, Result};
 ///
 /// ```
 /// use burn::{
-///     lr_scheduler::{cosine::CosineAnnealingLrSchedulerConfig, module_lr_scheduler::ModuleLrScheduler},
+///     lr_scheduler::cosine::CosineAnnealingLrSchedulerConfig,
 ///     nn::LinearConfig,
 ///     optim::AdamWConfig,
 ///     tensor::Device,
@@ -45,7 +45,7 @@ use crate::{Error, Result};
 /// let device = Device::default().autodiff();
 /// let model = LinearConfig::new(2, 1).init(&device);
 /// let optim = RobustGradientAlignmentConfig::new().init(AdamWConfig::new().init())?;
-/// let new_schedule = || CosineAnnealingLrSchedulerConfig::new(1e-3, 1000).init().map(ModuleLrScheduler::new);
+/// let new_schedule = || CosineAnnealingLrSchedulerConfig::new(1e-3, 1000).init();
 /// let schedule = new_schedule()?;
 /// # let folder = std::env::temp_dir().join(format!("roga-record-{}", std::process::id()));
 /// # std::fs::create_dir_all(&folder)?;
@@ -158,6 +158,8 @@ impl RobustGradientAlignmentRecord {
         let bytes = part(&self.model, "the model")?;
         let record = ModuleRecord::from_bytes(Bytes::from_bytes_vec(bytes.clone()));
         let record = record.map_err(|error| damaged("the model", error))?;
+        // `valid` settles running statistics: what is pending would be written over the record's.
+        drop(model.valid());
         model
             .try_load_record(record)
             .map_err(|error| Error::Record {
@@ -406,7 +408,16 @@ impl State {
     fn read(bytes: Bytes) -> Result<Self, burn_pack::Error> {
         let reader = Reader::from_bytes(bytes)?;
         let mut names: BTreeSet<String> = reader.scalars().keys().cloned().collect();
-        names.extend(reader.tensor_names().into_iter().map(String::from));
+        for tensor in reader.into_tensors()? {
+            // burn panics where one has none.
+            if tensor.param_id.is_none() {
+                let name = tensor.name;
+                return Err(burn_pack::Error::ValidationError(format!(
+                    "`{name}` is the state of no parameter"
+                )));
+            }
+            names.insert(tensor.name);
+        }
         let id = |name: &String| name.split('.').next().and_then(|id| id.parse().ok());
         let parameters = names.iter().filter_map(id).collect();
         Ok(Self { names, parameters })
