@@ -174,7 +174,7 @@ impl<'a, B: Concat, F, L> Joined<'a, B, F, L> {
         let weighted = losses.clone() * Tensor::from_data(data, (&losses.device(), losses.dtype()));
         let gradient = GradientsParams::from_grads(weighted.sum().backward(), model);
         let losses = losses.inner();
-        (losses.clone().slice([0..1]), gradient)
+        (losses.clone().slice(0..1), gradient)
             .differentiate(model, &names)
             .map(|(_, gradient)| (losses, gradient))
     }
@@ -193,7 +193,7 @@ where
 
     fn sum(&mut self, model: &M, terms: &[(usize, f64)]) -> Result<PassSum> {
         let (losses, gradient) = self.pass(model, terms)?;
-        let place = |place| losses.clone().slice([place..place + 1]);
+        let place = |place| losses.clone().slice(place..place + 1);
         Ok(PassSum {
             losses: (0..terms.len()).map(place).collect(),
             probes: vec![finite_probe(model, &gradient)],

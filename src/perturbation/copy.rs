@@ -33,14 +33,14 @@ pub struct Displacement<'a> {
 /// $s$.
 #[derive(Debug, Clone)]
 enum Scale {
-    OnDevice(Tensor<1>),
+    OnDevice(Box<Tensor<1>>),
     Constant(f64),
 }
 
 impl<'a> Displacement<'a> {
     /// $s\\, g$, with $s$ a tensor of shape `[1]`.
     pub fn new(scale: Tensor<1>, gradient: &'a GradientsParams) -> Self {
-        Self::with_scale(Scale::OnDevice(scale), gradient)
+        Self::with_scale(Scale::OnDevice(Box::new(scale)), gradient)
     }
 
     /// $s\\, g$, with $s$ a number.
@@ -80,7 +80,7 @@ impl<'a> Displacement<'a> {
         let step = match &self.scale {
             Scale::Constant(constant) => scale(gradient, constant * factor),
             Scale::OnDevice(tensor) => {
-                let tensor = tensor.clone().to_device(&gradient.device());
+                let tensor = (**tensor).clone().to_device(&gradient.device());
                 let tensor = scale(tensor, factor).cast(gradient.dtype());
                 gradient * tensor.reshape([1; D])
             }
