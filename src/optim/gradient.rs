@@ -10,7 +10,8 @@ use burn::{
 };
 
 use super::{
-    DomainLoss, JoinedLoss, NonFinite, Outcome, RobustGradientAlignmentConfig, StepReport,
+    DomainLoss, JoinedLoss, NonFinite, Outcome, RobustGradientAlignmentConfig, Schedule,
+    StepReport,
     evaluation::{Plan, Point, PointAscent},
     group::{Lengths, Perturbation},
     passes::{Joined, Noise, PassSum, Passes, Separate},
@@ -246,18 +247,18 @@ impl RobustGradient {
         Ok((like_parameters(model, gradient), report))
     }
 
-    /// $\rho$ and $\gamma$ of the step; 0 in a plain one.
+    /// $\rho$ and $\gamma$ of the step; 0 in a plain one, which refuses what cannot work as well.
     fn perturbation<M: Module>(&self, step: u64, model: &M) -> Result<Perturbation> {
         let lr = f64::from_bits(self.state.lr.load(Ordering::Relaxed));
         let lr = (!lr.is_nan()).then_some(lr);
-        let Some(step) = step.checked_sub(self.config.warmup_steps) else {
-            return Ok(Perturbation::none());
+        let since = step.checked_sub(self.config.warmup_steps);
+        let perturbed = since.is_some_and(|since| since.is_multiple_of(self.config.interval));
+        let factor = |schedule: Schedule| {
+            let factor = schedule.factor(since.unwrap_or(0), lr)?;
+            Ok(if perturbed { factor } else { 0.0 })
         };
-        if !step.is_multiple_of(self.config.interval) {
-            return Ok(Perturbation::none());
-        }
-        let rho = self.config.rho_schedule.factor(step, lr)?;
-        let gamma = self.config.gamma_schedule.factor(step, lr)?;
+        let rho = factor(self.config.rho_schedule)?;
+        let gamma = factor(self.config.gamma_schedule)?;
         Perturbation::new(&self.config, model, [rho, gamma])
     }
 

@@ -65,14 +65,6 @@ pub(crate) struct Perturbation {
 }
 
 impl Perturbation {
-    /// Of an unperturbed step.
-    pub fn none() -> Self {
-        Self {
-            rho: Lengths::Uniform(0.0),
-            gamma: Lengths::Uniform(0.0),
-        }
-    }
-
     /// The settings' lengths, times the factors of their schedules.
     ///
     /// # Errors

@@ -158,6 +158,8 @@ impl RobustGradientAlignmentRecord {
         let bytes = part(&self.model, "the model")?;
         let record = ModuleRecord::from_bytes(Bytes::from_bytes_vec(bytes.clone()));
         let record = record.map_err(|error| damaged("the model", error))?;
+        // `valid` settles running statistics: what is pending would be written over the record's.
+        drop(model.valid());
         model
             .try_load_record(record)
             .map_err(|error| Error::Record {
@@ -406,7 +408,16 @@ impl State {
     fn read(bytes: Bytes) -> Result<Self, burn_pack::Error> {
         let reader = Reader::from_bytes(bytes)?;
         let mut names: BTreeSet<String> = reader.scalars().keys().cloned().collect();
-        names.extend(reader.tensor_names().into_iter().map(String::from));
+        for tensor in reader.into_tensors()? {
+            // burn panics where one has none.
+            if tensor.param_id.is_none() {
+                let name = tensor.name;
+                return Err(burn_pack::Error::ValidationError(format!(
+                    "`{name}` is the state of no parameter"
+                )));
+            }
+            names.insert(tensor.name);
+        }
         let id = |name: &String| name.split('.').next().and_then(|id| id.parse().ok());
         let parameters = names.iter().filter_map(id).collect();
         Ok(Self { names, parameters })

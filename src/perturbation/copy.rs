@@ -3,7 +3,7 @@ use std::collections::{HashMap, HashSet};
 use burn::{
     module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId},
     optim::GradientsParams,
-    tensor::{DType, Tensor, container::TensorContainer},
+    tensor::{Bool, DType, Tensor, container::TensorContainer},
 };
 
 use super::Adaptive;
@@ -206,20 +206,28 @@ impl Displace<'_> {
     }
 
     fn displace<const D: usize>(&mut self, id: ParamId, parameter: Tensor<D>) -> Tensor<D> {
-        let dtype = parameter.dtype();
+        let half = matches!(parameter.dtype(), DType::F16 | DType::BF16);
         let steps = self.displacement.iter();
         let steps = steps.filter_map(|displacement| displacement.of(id, &parameter));
+        let mut wanted: Option<Tensor<D, Bool>> = None;
         let point = steps.fold(None, |point: Option<Tensor<D>>, step| {
+            if half {
+                // However small: it need not be seen in 32 bits either.
+                let moves = step.clone().not_equal_elem(0.0);
+                wanted = Some(match wanted.take() {
+                    Some(wanted) => wanted.bool_or(moves),
+                    None => moves,
+                });
+            }
             Some(point.unwrap_or_else(|| widen(parameter.clone())) + step)
         });
         let Some(point) = point else {
             return parameter;
         };
-        if !matches!(dtype, DType::F16 | DType::BF16) {
+        let Some(wanted) = wanted else {
             return point;
-        }
-        let rounded = point.clone().cast(dtype);
-        let wanted = point.not_equal(widen(parameter.clone()));
+        };
+        let rounded = point.cast(parameter.dtype());
         let lost = rounded.clone().equal(parameter).bool_and(wanted.clone());
         self.wanted.push(wanted.float().cast(DType::F32).sum());
         self.lost.push(lost.float().cast(DType::F32).sum());
