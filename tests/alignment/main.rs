@@ -1,9 +1,11 @@
 //! The method held against its formulas, against PyTorch, and against the mistakes of others.
 
 mod identities;
+mod numbers;
 mod problems;
 mod reference;
 mod reference_sam;
 mod reference_trajectories;
 mod rules;
+mod settings;
 mod worked_cases;
