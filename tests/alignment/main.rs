@@ -2,6 +2,7 @@
 
 mod identities;
 mod numbers;
+mod parts;
 mod problems;
 mod reference;
 mod reference_sam;
