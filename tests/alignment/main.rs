@@ -5,6 +5,8 @@ mod identities;
 mod numbers;
 mod parts;
 mod problems;
+#[cfg(feature = "dataset")]
+mod record;
 mod reference;
 mod reference_sam;
 mod reference_trajectories;
