@@ -19,8 +19,8 @@ use roga::{
 };
 
 use crate::problems::{
-    Batch, Loss, Net, Point, assert_close, batches, device, domains, gradient_of, perturbed,
-    values, waves,
+    Batch, Loss, Net, Point, assert_close, batches, device, domains, gradient_of, net_loss,
+    perturbed, values, waves,
 };
 
 fn bowls() -> Vec<Loss> {
@@ -367,10 +367,6 @@ fn scaled(net: &Net, gradients: GradientsParams, factor: f64) -> GradientsParams
     let mut scale = Scale(gradients, factor);
     net.visit(&mut scale);
     scale.0
-}
-
-fn net_loss(net: &Net, batch: &Batch) -> Tensor<1> {
-    net.loss(batch)
 }
 
 #[test]

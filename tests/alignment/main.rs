@@ -1,9 +1,15 @@
 //! The method held against its formulas, against PyTorch, and against the mistakes of others.
 
+mod half;
 mod identities;
+mod numbers;
+mod parts;
 mod problems;
+#[cfg(feature = "dataset")]
+mod record;
 mod reference;
 mod reference_sam;
 mod reference_trajectories;
 mod rules;
+mod settings;
 mod worked_cases;

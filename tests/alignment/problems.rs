@@ -2,13 +2,26 @@
 
 use burn::{
     module::{Module, Param, ParamId},
-    nn::{BatchNorm, BatchNormConfig, Dropout, DropoutConfig, Linear, LinearConfig},
+    nn::{
+        BatchNorm, BatchNormConfig, Dropout, DropoutConfig, Linear, LinearConfig,
+        loss::CrossEntropyLossConfig,
+    },
+    optim::{ModuleOptimizer, SgdConfig, momentum::MomentumConfig},
     tensor::{Device, Int, Tensor, TensorData, activation::tanh},
 };
+use burn_pack::Reader;
 use roga::{
-    domain::DomainBatches,
+    domain::{Concat, DomainBatches, JoinedBatch},
     optim::{Evaluation, RobustGradientAlignmentConfig as Config, StepReport},
 };
+
+pub const EVALUATIONS: [Evaluation; 5] = [
+    Evaluation::All,
+    Evaluation::Own,
+    Evaluation::Others,
+    Evaluation::Sampled,
+    Evaluation::Consensus,
+];
 
 /// The device of the tests: flex, the only one whose results are compared bit for bit.
 pub fn device() -> Device {
@@ -46,7 +59,10 @@ pub enum Loss {
 
 impl Loss {
     pub fn at(&self, model: &Point) -> Tensor<1> {
-        let theta = model.theta.val();
+        self.of(model.theta.val())
+    }
+
+    pub fn of(&self, theta: Tensor<1>) -> Tensor<1> {
         let device = theta.device();
         let vector = |v: &[f32]| Tensor::<1>::from_floats(v, &device);
         match self {
@@ -62,6 +78,19 @@ impl Loss {
                 .mul_scalar(0.5),
             Loss::Waves { s, f, p } => (vector(f) * theta + vector(p)).sin().sum().mul_scalar(*s),
         }
+    }
+
+    /// The waves' gradient, in 64 bits.
+    pub fn gradient(&self, theta: &[f64]) -> Vec<f64> {
+        let Loss::Waves { s, f, p } = self else {
+            unreachable!("only the waves' is written down")
+        };
+        let (s, of) = (f64::from(*s), f.iter().zip(p).zip(theta));
+        of.map(|((f, p), theta)| {
+            let f = f64::from(*f);
+            s * f * (f * theta + f64::from(*p)).cos()
+        })
+        .collect()
     }
 }
 
@@ -144,11 +173,7 @@ impl Net {
     }
 
     pub fn loss(&self, batch: &Batch) -> Tensor<1> {
-        use burn::nn::loss::CrossEntropyLossConfig;
-        let logits = self.forward(batch.x.clone());
-        CrossEntropyLossConfig::new()
-            .init(&logits.device())
-            .forward(logits, batch.y.clone())
+        cross_entropy(self.forward(batch.x.clone()), batch.y.clone())
     }
 
     /// Everything the net holds: parameters and running statistics, bit for bit.
@@ -168,11 +193,112 @@ impl Net {
     }
 }
 
-/// A mini-batch for [`Net`].
+/// A mini-batch for [`Net`] and [`Mlp`].
 #[derive(Debug, Clone)]
 pub struct Batch {
     pub x: Tensor<2>,
     pub y: Tensor<1, Int>,
+}
+
+impl Concat for Batch {
+    fn rows(&self) -> usize {
+        self.x.rows()
+    }
+
+    fn concat(batches: &[&Self]) -> Self {
+        let x: Vec<_> = batches.iter().map(|batch| &batch.x).collect();
+        let y: Vec<_> = batches.iter().map(|batch| &batch.y).collect();
+        Self {
+            x: Concat::concat(&x),
+            y: Concat::concat(&y),
+        }
+    }
+}
+
+pub fn net_loss(net: &Net, batch: &Batch) -> Tensor<1> {
+    net.loss(batch)
+}
+
+/// The domains' losses of joined batches, out of the logits of all rows.
+pub fn joined_losses(logits: Tensor<2>, joined: &JoinedBatch<Batch>) -> Tensor<1> {
+    joined.losses(|rows| {
+        let logits = logits.clone().slice([rows.clone()]);
+        cross_entropy(logits, joined.batch().y.clone().slice([rows]))
+    })
+}
+
+fn cross_entropy(logits: Tensor<2>, y: Tensor<1, Int>) -> Tensor<1> {
+    CrossEntropyLossConfig::new()
+        .init(&logits.device())
+        .forward(logits, y)
+}
+
+/// A net whose rows know nothing of each other.
+#[derive(Module, Debug)]
+pub struct Mlp {
+    pub first: Linear,
+    pub second: Linear,
+}
+
+impl Mlp {
+    pub fn new(device: &Device) -> Self {
+        let Net { first, second, .. } = Net::new(device);
+        Self { first, second }
+    }
+
+    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        self.second.forward(tanh(self.first.forward(x)))
+    }
+
+    pub fn loss(&self, batch: &Batch) -> Tensor<1> {
+        cross_entropy(self.forward(batch.x.clone()), batch.y.clone())
+    }
+
+    pub fn values(&self) -> Vec<f32> {
+        let net = self.valid();
+        let mut all = Vec::new();
+        for layer in [&net.first, &net.second] {
+            all.extend(values(&layer.weight.val()));
+            all.extend(values(&layer.bias.as_ref().unwrap().val()));
+        }
+        all
+    }
+}
+
+/// Three domains of 5, 3 and 7 rows, other ones in every step.
+pub fn uneven(step: usize, device: &Device) -> DomainBatches<Batch> {
+    let rows = [5, 3, 7].into_iter().enumerate().map(|(d, n)| {
+        let x: Vec<f32> = (0..4 * n)
+            .map(|k| (0.9 * step as f32 + 1.1 * d as f32 + 0.53 * (k * (d + 2)) as f32).sin())
+            .collect();
+        let y: Vec<i32> = (0..n).map(|r| (r * (d + 1) + step) as i32 % 3).collect();
+        let batch = Batch {
+            x: Tensor::from_data(TensorData::new(x, [n, 4]), device),
+            y: Tensor::from_data(TensorData::new(y, [n]), device),
+        };
+        (["a", "b", "c"][d], batch)
+    });
+    DomainBatches::new(rows).unwrap()
+}
+
+pub fn momentum() -> ModuleOptimizer {
+    SgdConfig::new()
+        .with_momentum(Some(MomentumConfig::new()))
+        .init()
+}
+
+/// The state of a base optimizer: every number and tensor by name, bit for bit.
+pub fn optimizer_state(optimizer: &ModuleOptimizer) -> Vec<(String, Vec<u8>)> {
+    let reader = Reader::from_bytes(optimizer.into_bytes().unwrap()).unwrap();
+    let numbers = reader.scalars().iter();
+    let mut state: Vec<_> = numbers
+        .map(|(name, number)| (name.clone(), format!("{number:?}").into_bytes()))
+        .collect();
+    for tensor in reader.into_tensors().unwrap() {
+        state.push((tensor.name.clone(), tensor.to_bytes().unwrap().to_vec()));
+    }
+    state.sort();
+    state
 }
 
 /// Three domains of five rows, other ones in every step.
