@@ -121,7 +121,8 @@ pub struct RobustGradientAlignmentConfig {
     /// Where given, the device's random numbers are seeded anew before every pass, from this
     /// seed, the step and the domain, so that dropout draws the same masks in the clean and in
     /// the perturbed passes of a mini-batch. It takes the device's random numbers over: on most
-    /// backends for the whole process. Default: `None`.
+    /// backends for the whole process. A joined pass draws the masks of its whole batch, which are
+    /// others than those of its parts. Default: `None`.
     pub noise_seed: Option<u64>,
     /// After how many skipped steps in a row an [`Error::NonFinite`] follows, at least 1; `None`:
     /// never. Default: 20.

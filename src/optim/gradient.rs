@@ -303,7 +303,7 @@ impl RobustGradient {
 
     /// Step 1: the domains' gradients at $\theta$, their mean and their inner products.
     ///
-    /// Where nothing needs the gradients one by one, joined passes are one pass.
+    /// Where no ascent needs the gradients one by one, joined passes are one pass.
     fn clean_passes<M: Module>(
         &self,
         passes: &mut impl Passes<M>,
@@ -317,7 +317,7 @@ impl RobustGradient {
                 PointAscent::Domain(_) | PointAscent::Consensus
             )
         };
-        if passes.joins() && !self.config.report && !at.plan.points.iter().any(by_domain) {
+        if passes.joins() && !at.plan.points.iter().any(by_domain) {
             return self.clean_pass(passes, readback, at, at_theta);
         }
         let mut losses = Vec::with_capacity(at.weights.len());

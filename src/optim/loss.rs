@@ -1,6 +1,10 @@
 use burn::{module::Module, optim::GradientsParams, tensor::Tensor};
 
-use crate::{BoxError, Error, Result, domain::MicroBatches, gradient::accumulate};
+use crate::{
+    BoxError, Error, Result,
+    domain::MicroBatches,
+    gradient::{accumulate, widen},
+};
 
 /// What a loss closure may return for a model and one domain's batch.
 ///
@@ -139,7 +143,7 @@ where
             let part = loss(model, part).differentiate(model, &format!("part {place}"))?;
             let (loss, gradient) = part;
             accumulate(model, &mut sum, share, gradient);
-            let loss = loss.mul_scalar(share);
+            let loss = widen(loss).mul_scalar(share);
             mean = Some(match mean {
                 Some(mean) => mean + loss,
                 None => loss,

@@ -18,10 +18,11 @@ pub struct StepReport {
     /// The domains, in the order of the batches.
     pub domains: Vec<DomainReport>,
     /// The cosines $\langle g_i, g_j \rangle / (\lVert g_i \rVert \lVert g_j \rVert)$, $K \times K$,
-    /// in $[-1, 1]$; 0 where a gradient is zero. `None` with the report off.
+    /// in $[-1, 1]$; 0 where a gradient is zero. `None` with the report off, and where the clean
+    /// passes were joined into one.
     pub cosines: Option<Vec<Vec<f64>>>,
     /// The pairs $i < j$ of domains whose gradients conflict, $\langle g_i, g_j \rangle < 0$.
-    /// `None` with the report off.
+    /// `None` as `cosines`.
     pub conflicts: Option<Vec<(usize, usize)>>,
     /// The points at which the losses were evaluated again, in the order of their passes.
     pub points: Vec<PointReport>,
@@ -49,8 +50,8 @@ impl StepReport {
         mean(self.points.iter().map(|point| point.sharpness))
     }
 
-    /// The mean cosine between the gradients of two domains; `None` with the report off, or with
-    /// one domain.
+    /// The mean cosine between the gradients of two domains; `None` without
+    /// [`cosines`](Self::cosines), or with one domain.
     pub fn mean_cosine(&self) -> Option<f64> {
         let cosines = self.cosines.iter().flatten().enumerate();
         mean(cosines.flat_map(|(i, row)| row.iter().take(i).copied()))
@@ -85,7 +86,7 @@ pub struct DomainReport {
     /// Its loss $L_i(\theta)$.
     pub loss: f64,
     /// The norm $\lVert g_i \rVert$ of its gradient. `None` where the clean passes were joined
-    /// into one, with the report off.
+    /// into one.
     pub gradient_norm: Option<f64>,
 }
 

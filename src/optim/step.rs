@@ -124,8 +124,9 @@ impl RobustGradientAlignment {
     /// `loss` is called with the rows of several domains at once, and gives their mean losses, one
     /// each ([`JoinedLoss`]). The step is the same, up to rounding, where nothing depends on a
     /// batch's statistics; it is a choice, since batch normalisation sees the joined batch. Where
-    /// the gradients of the domains are needed one by one (ascents by domain, the report), the
-    /// clean passes stay by themselves, each a joined batch of one domain.
+    /// ascents by domain need the gradients one by one, the clean passes stay by themselves, each
+    /// a joined batch of one domain. Else they are one as well, and the report has no cosines, no
+    /// conflicts and no norms by domain.
     ///
     /// ```
     /// use burn::{
@@ -143,7 +144,6 @@ impl RobustGradientAlignment {
     /// let device = Device::default().autodiff();
     /// let mut model = LinearConfig::new(1, 1).init(&device);
     /// let mut optim = RobustGradientAlignmentConfig::sagm(0.05, 5e-4)
-    ///     .with_report(false)
     ///     .init(SgdConfig::new().init())?;
     ///
     /// let rows = |x: &[f32]| Tensor::<1>::from_floats(x, &device).unsqueeze_dim::<2>(1);

@@ -70,14 +70,16 @@ impl StepReadings<'_> {
             })
             .collect();
         let mean_gradient_norm = self.clean.mean_square.map(|square| read.get(square).sqrt());
-        let cosines = mean_gradient_norm.map(|_| self.cosines(&domains, read));
+        // After a joined pass the gradients of the domains are not known one by one.
+        let one_by_one = self.clean.joined.is_none() && mean_gradient_norm.is_some();
+        let cosines = one_by_one.then(|| self.cosines(&domains, read));
         let points = self.points(&domains, mean_gradient_norm, read);
         let [rho, gamma] = self.lengths;
         StepReport {
             step: self.step,
             rho,
             gamma,
-            conflicts: mean_gradient_norm.map(|_| self.conflicts(read)),
+            conflicts: one_by_one.then(|| self.conflicts(read)),
             cosines,
             mean_gradient_norm,
             update_gradient_norm: read.get(self.update).sqrt(),

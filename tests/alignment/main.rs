@@ -5,6 +5,7 @@ mod identities;
 mod numbers;
 mod parts;
 mod problems;
+mod process;
 #[cfg(feature = "dataset")]
 mod record;
 mod reference;

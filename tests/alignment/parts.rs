@@ -68,7 +68,9 @@ fn same_numbers(a: &StepReport, b: &StepReport) {
     assert_eq!((a.step, a.rho, a.gamma), (b.step, b.rho, b.gamma));
     assert_eq!(a.passes.clean, b.passes.clean);
     assert_eq!(a.passes.perturbed, b.passes.perturbed);
-    assert_eq!(a.conflicts, b.conflicts);
+    if a.cosines.is_some() && b.cosines.is_some() {
+        assert_eq!(a.conflicts, b.conflicts);
+    }
     assert_eq!(a.points.len(), b.points.len());
     close(a.update_gradient_norm, b.update_gradient_norm);
     both(a.mean_gradient_norm, b.mean_gradient_norm);
@@ -111,27 +113,25 @@ fn joined_passes_are_the_same_step() {
 fn joined_passes_call_the_closure_as_seldom_as_they_can() {
     let device = device();
     let evaluation = |evaluation| Config::new().with_evaluation(evaluation);
-    // With the report off and on.
-    for (config, off, on) in [
-        (Config::erm(), 1, 3),
-        (Config::sam(0.1), 2, 4),
-        (Config::asam(0.1), 2, 4),
-        (Config::sagm(0.1, 0.01), 2, 4),
-        (Config::look_ahead(0.01), 2, 4),
-        (Config::domain_sam(0.1), 6, 6),
-        (evaluation(Evaluation::All), 6, 6),
-        (evaluation(Evaluation::Own), 6, 6),
-        (evaluation(Evaluation::Others), 6, 6),
-        (evaluation(Evaluation::Sampled), 6, 6),
-        (evaluation(Evaluation::Consensus), 4, 4),
-        (evaluation(Evaluation::All).with_warmup_steps(1), 1, 3),
+    for (config, expected) in [
+        (Config::erm(), 1),
+        (Config::sam(0.1), 2),
+        (Config::asam(0.1), 2),
+        (Config::sagm(0.1, 0.01), 2),
+        (Config::look_ahead(0.01), 2),
+        (Config::domain_sam(0.1), 6),
+        (evaluation(Evaluation::All), 6),
+        (evaluation(Evaluation::Own), 6),
+        (evaluation(Evaluation::Others), 6),
+        (evaluation(Evaluation::Sampled), 6),
+        (evaluation(Evaluation::Consensus), 4),
+        (evaluation(Evaluation::All).with_warmup_steps(1), 1),
         (
             evaluation(Evaluation::All).with_domain_weights(Some(vec![1.0, 0.0, 1.0])),
             5,
-            5,
         ),
     ] {
-        for (report, expected) in [(false, off), (true, on)] {
+        for report in [false, true] {
             let config = config.clone().with_report(report);
             let net = Mlp::new(&device);
             let calls = Cell::new(0);

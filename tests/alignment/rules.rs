@@ -1,6 +1,6 @@
 //! The rules of the step: what is left alone, what is refused, what is undone.
 
-use std::cell::Cell;
+use std::{cell::Cell, path::Path};
 
 use burn::{
     grad_clipping::GradientClippingConfig,
@@ -23,6 +23,7 @@ use crate::problems::{
     Batch, EVALUATIONS, Loss, Net, Point, assert_close, batches, device, domains, momentum,
     net_loss, optimizer_state, values, waves,
 };
+use crate::process;
 
 #[test]
 fn running_statistics_are_those_of_the_clean_passes() {
@@ -607,6 +608,11 @@ fn with_the_report_off_the_update_is_the_same() {
 
 #[test]
 fn dropout_draws_the_same_masks_where_a_noise_seed_asks_for_it() {
+    // The device's random numbers are one state for all threads of a process.
+    const NAME: &str = "rules::dropout_draws_the_same_masks_where_a_noise_seed_asks_for_it";
+    if process::part().is_none() {
+        return process::run(NAME, "alone", Path::new("."));
+    }
     let device = device();
     let mut net = Net::new(&device);
     net.dropout = burn::nn::DropoutConfig::new(0.5).init();
