@@ -6,6 +6,7 @@
 //! brought back to the target's: what remains to be detected are seams, resampling, missing
 //! sensor noise and patterns of up-sampling, not a statistic of the whole picture.
 
+mod expression;
 mod face_swap;
 mod generator;
 mod mouth;
@@ -28,7 +29,7 @@ use crate::{Error, Result};
 /// A way in which a face is forged.
 ///
 /// Its name, as it is parsed, printed and serialized: `face-swap`, `self-blending`, `mouth`,
-/// `generator`.
+/// `generator`, `expression`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -49,6 +50,10 @@ pub enum Forgery {
     /// checkerboard of transposed convolutions (Odena et al., "Deconvolution and Checkerboard
     /// Artifacts", Distill 2016, doi 10.23915/distill.00003).
     Generator,
+    /// The target's own mouth, eyes and brows, warped to the donor's expression and rendered
+    /// anew, as in reenactment (Thies et al., "Face2Face: Real-time Face Capture and Reenactment
+    /// of RGB Videos", CVPR 2016, arXiv 2007.14808).
+    Expression,
 }
 
 /// A forged picture.
@@ -62,11 +67,12 @@ pub struct Forged {
 
 impl Forgery {
     /// Every forgery.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::FaceSwap,
         Self::SelfBlending,
         Self::Mouth,
         Self::Generator,
+        Self::Expression,
     ];
 
     /// The forgery's name.
@@ -76,12 +82,13 @@ impl Forgery {
             Self::SelfBlending => "self-blending",
             Self::Mouth => "mouth",
             Self::Generator => "generator",
+            Self::Expression => "expression",
         }
     }
 
     /// Whether the forgery takes anything from the donor.
     pub fn needs_donor(self) -> bool {
-        matches!(self, Self::FaceSwap | Self::Mouth)
+        matches!(self, Self::FaceSwap | Self::Mouth | Self::Expression)
     }
 
     /// Forges the target's picture.
@@ -117,6 +124,7 @@ impl Forgery {
             Self::SelfBlending => self_blending::forge(&target, strength, rng),
             Self::Mouth => mouth::forge(&target, &Canvas::new(donor), strength, rng),
             Self::Generator => generator::forge(&target, strength, rng),
+            Self::Expression => expression::forge(&target, &Canvas::new(donor), strength, rng),
         };
         Ok(Forged {
             picture: to_bytes(&picture),
@@ -152,7 +160,7 @@ impl FromStr for Forgery {
             .find(|forgery| forgery.name() == name)
             .ok_or(Error::Setting {
                 field: "forgery",
-                rule: "be one of face-swap, self-blending, mouth, generator",
+                rule: "be one of face-swap, self-blending, mouth, generator, expression",
                 value: name.into(),
             })
     }
