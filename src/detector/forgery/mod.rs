@@ -9,6 +9,7 @@
 mod expression;
 mod face_swap;
 mod generator;
+mod inpainted_patch;
 mod mouth;
 mod self_blending;
 mod warp;
@@ -29,7 +30,7 @@ use crate::{Error, Result};
 /// A way in which a face is forged.
 ///
 /// Its name, as it is parsed, printed and serialized: `face-swap`, `self-blending`, `mouth`,
-/// `generator`, `expression`.
+/// `generator`, `expression`, `inpainted-patch`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -54,6 +55,11 @@ pub enum Forgery {
     /// anew, as in reenactment (Thies et al., "Face2Face: Real-time Face Capture and Reenactment
     /// of RGB Videos", CVPR 2016, arXiv 2007.14808).
     Expression,
+    /// Patches on the eyes, brows, nose and mouth, removed and filled from what surrounds them:
+    /// a structure by diffusion and a texture added to it (Bertalmío et al., "Simultaneous
+    /// Structure and Texture Image Inpainting", IEEE TIP 2003, doi 10.1109/TIP.2003.815261), here
+    /// a harmonic one and a synthetic one of a low resolution.
+    InpaintedPatch,
 }
 
 /// A forged picture.
@@ -67,12 +73,13 @@ pub struct Forged {
 
 impl Forgery {
     /// Every forgery.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::FaceSwap,
         Self::SelfBlending,
         Self::Mouth,
         Self::Generator,
         Self::Expression,
+        Self::InpaintedPatch,
     ];
 
     /// The forgery's name.
@@ -83,6 +90,7 @@ impl Forgery {
             Self::Mouth => "mouth",
             Self::Generator => "generator",
             Self::Expression => "expression",
+            Self::InpaintedPatch => "inpainted-patch",
         }
     }
 
@@ -125,6 +133,7 @@ impl Forgery {
             Self::Mouth => mouth::forge(&target, &Canvas::new(donor), strength, rng),
             Self::Generator => generator::forge(&target, strength, rng),
             Self::Expression => expression::forge(&target, &Canvas::new(donor), strength, rng),
+            Self::InpaintedPatch => inpainted_patch::forge(&target, strength, rng),
         };
         Ok(Forged {
             picture: to_bytes(&picture),
@@ -160,7 +169,7 @@ impl FromStr for Forgery {
             .find(|forgery| forgery.name() == name)
             .ok_or(Error::Setting {
                 field: "forgery",
-                rule: "be one of face-swap, self-blending, mouth, generator, expression",
+                rule: "be one of face-swap, self-blending, mouth, generator, expression, inpainted-patch",
                 value: name.into(),
             })
     }
