@@ -6,8 +6,10 @@
 //! brought back to the target's: what remains to be detected are seams, resampling, missing
 //! sensor noise and patterns of up-sampling, not a statistic of the whole picture.
 
+mod expression;
 mod face_swap;
 mod generator;
+mod inpainted_patch;
 mod mouth;
 mod self_blending;
 mod warp;
@@ -28,7 +30,7 @@ use crate::{Error, Result};
 /// A way in which a face is forged.
 ///
 /// Its name, as it is parsed, printed and serialized: `face-swap`, `self-blending`, `mouth`,
-/// `generator`.
+/// `generator`, `expression`, `inpainted-patch`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -49,6 +51,15 @@ pub enum Forgery {
     /// checkerboard of transposed convolutions (Odena et al., "Deconvolution and Checkerboard
     /// Artifacts", Distill 2016, doi 10.23915/distill.00003).
     Generator,
+    /// The target's own mouth, eyes and brows, warped to the donor's expression and rendered
+    /// anew, as in reenactment (Thies et al., "Face2Face: Real-time Face Capture and Reenactment
+    /// of RGB Videos", CVPR 2016, arXiv 2007.14808).
+    Expression,
+    /// Patches on the eyes, brows, nose and mouth, removed and filled from what surrounds them:
+    /// a structure by diffusion and a texture added to it (Bertalmío et al., "Simultaneous
+    /// Structure and Texture Image Inpainting", IEEE TIP 2003, doi 10.1109/TIP.2003.815261), here
+    /// a harmonic one and a synthetic one of a low resolution.
+    InpaintedPatch,
 }
 
 /// A forged picture.
@@ -62,11 +73,13 @@ pub struct Forged {
 
 impl Forgery {
     /// Every forgery.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 6] = [
         Self::FaceSwap,
         Self::SelfBlending,
         Self::Mouth,
         Self::Generator,
+        Self::Expression,
+        Self::InpaintedPatch,
     ];
 
     /// The forgery's name.
@@ -76,12 +89,14 @@ impl Forgery {
             Self::SelfBlending => "self-blending",
             Self::Mouth => "mouth",
             Self::Generator => "generator",
+            Self::Expression => "expression",
+            Self::InpaintedPatch => "inpainted-patch",
         }
     }
 
     /// Whether the forgery takes anything from the donor.
     pub fn needs_donor(self) -> bool {
-        matches!(self, Self::FaceSwap | Self::Mouth)
+        matches!(self, Self::FaceSwap | Self::Mouth | Self::Expression)
     }
 
     /// Forges the target's picture.
@@ -117,6 +132,8 @@ impl Forgery {
             Self::SelfBlending => self_blending::forge(&target, strength, rng),
             Self::Mouth => mouth::forge(&target, &Canvas::new(donor), strength, rng),
             Self::Generator => generator::forge(&target, strength, rng),
+            Self::Expression => expression::forge(&target, &Canvas::new(donor), strength, rng),
+            Self::InpaintedPatch => inpainted_patch::forge(&target, strength, rng),
         };
         Ok(Forged {
             picture: to_bytes(&picture),
@@ -152,7 +169,7 @@ impl FromStr for Forgery {
             .find(|forgery| forgery.name() == name)
             .ok_or(Error::Setting {
                 field: "forgery",
-                rule: "be one of face-swap, self-blending, mouth, generator",
+                rule: "be one of face-swap, self-blending, mouth, generator, expression, inpainted-patch",
                 value: name.into(),
             })
     }

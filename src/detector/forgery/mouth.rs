@@ -5,7 +5,7 @@ use rand::rngs::ChaCha8Rng;
 
 use super::{
     Canvas, between, composed, either_sign, match_colour, match_detail,
-    warp::{piecewise_affine, shrunk_outline, soft_mask},
+    warp::{piecewise_affine, region_mask},
 };
 use crate::detector::{
     landmark::{Landmarks, Part},
@@ -26,7 +26,8 @@ pub(super) fn forge(
     let (from, to) = (pick(donor.landmarks.points()), pick(&spoken));
     let warped = piecewise_affine(&donor.picture, &target.picture, &from, &to);
 
-    let mask = region_mask(target, unit * (1.6 - 1.3 * strength));
+    let region = lower_face(target.landmarks);
+    let mask = region_mask(target, &[region], unit * (1.6 - 1.3 * strength));
     // As a network of a low resolution gives it back.
     let factor = unit * (0.8 + 1.4 * strength) * between(rng, 0.9, 1.1);
     let mut part = coarsened(&warped, factor, FilterType::CatmullRom);
@@ -50,17 +51,6 @@ fn opened(landmarks: &Landmarks, length: f32) -> Vec<[f32; 2]> {
         points[index][1] += 0.5 * length;
     }
     points
-}
-
-/// The box of the lower face, as far as it is face.
-fn region_mask(target: &Canvas, sigma: f32) -> Plane {
-    let face = shrunk_outline(target.landmarks, 0.94);
-    let mut mask = soft_mask(&target.picture, &lower_face(target.landmarks), sigma);
-    let face = soft_mask(&target.picture, &face, sigma);
-    for (mask, face) in mask.pixels_mut().zip(face.pixels()) {
-        mask[0] *= face[0];
-    }
-    mask
 }
 
 /// A box with round corners from below the nose to the chin, upright as the mouth is: networks of

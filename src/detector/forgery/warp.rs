@@ -3,6 +3,7 @@
 use delaunator::{Point, triangulate};
 use image::Rgb32FImage;
 
+use super::Canvas;
 use crate::detector::{
     landmark::{Landmarks, Part, bounds},
     raster::{Plane, blur_plane, fill, sample},
@@ -82,6 +83,24 @@ pub(super) fn shrunk_outline(landmarks: &Landmarks, factor: f32) -> Vec<[f32; 2]
     let outline = landmarks.part(Part::Outline);
     let towards = |p: [f32; 2]| std::array::from_fn(|i| centre[i] + factor * (p[i] - centre[i]));
     outline.into_iter().map(towards).collect()
+}
+
+/// The insides of polygons as one mask with soft edges, as far as they are face.
+pub(super) fn region_mask(target: &Canvas, polygons: &[Vec<[f32; 2]>], sigma: f32) -> Plane {
+    let (width, height) = target.picture.dimensions();
+    let mut inside = Plane::new(width, height);
+    for polygon in polygons {
+        for (inside, new) in inside.iter_mut().zip(fill(width, height, polygon).iter()) {
+            *inside = inside.max(*new);
+        }
+    }
+    let mut mask = blur_plane(&inside, sigma);
+    let face = shrunk_outline(target.landmarks, 0.94);
+    let face = soft_mask(&target.picture, &face, sigma);
+    for (mask, face) in mask.pixels_mut().zip(face.pixels()) {
+        mask[0] *= face[0];
+    }
+    mask
 }
 
 /// A polygon as a mask with soft edges.
