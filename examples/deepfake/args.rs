@@ -36,7 +36,7 @@ pub struct Args {
     #[arg(
         long,
         value_delimiter = ',',
-        default_value = "erm,sam,sagm,roga-all,roga-sampled"
+        default_value = "erm,sam,roga-all,roga-sampled"
     )]
     methods: Vec<Methods>,
     /// The seeds: each draws its own split of the people, forgeries, first weights and batches

@@ -11,6 +11,7 @@ mod data;
 mod log;
 mod method;
 mod output;
+mod picture;
 mod progress;
 mod training;
 

@@ -1,4 +1,4 @@
-//! The results: a table, the same as JSON with every setting, and the ROC curves as a picture.
+//! The results: a table, the same as JSON with every setting, and the files of every training.
 
 use std::{
     collections::BTreeMap,
@@ -11,7 +11,6 @@ use std::{
 };
 
 use burn::optim::AdamWConfig;
-use plotters::prelude::*;
 use rand::{RngExt, SeedableRng, rngs::ChaCha8Rng};
 use roga::{
     detector::{backbone::ResNetConfig, dataset::DomainConfig, forgery::Forgery},
@@ -27,6 +26,7 @@ use crate::{
     data::{Counts, domain},
     log::Curves,
     method::Method,
+    picture,
     progress::duration,
     training::{Scores, Trained, backbone},
 };
@@ -73,9 +73,9 @@ pub struct Run {
     /// Where the trained weights, the record and every step's report are, in the output folder.
     pub folder: PathBuf,
     #[serde(skip)]
-    curves: Curves,
+    pub curves: Curves,
     #[serde(skip)]
-    roc: Roc,
+    pub roc: Roc,
     #[serde(skip)]
     draws: Vec<f64>,
 }
@@ -346,11 +346,18 @@ impl Results {
         left_out.sort();
         left_out.dedup();
         for forgery in left_out {
-            files.push((format!("roc-{forgery}.svg"), self.roc_curves(forgery)?));
-            files.push((
-                format!("training-{forgery}.svg"),
-                self.training_curves(forgery)?,
-            ));
+            let runs: Vec<&Run> = self.shown(forgery).collect();
+            let steps = self.settings.steps;
+            files.extend([
+                (
+                    format!("roc-{forgery}.svg"),
+                    picture::roc_curves(forgery, &runs)?,
+                ),
+                (
+                    format!("training-{forgery}.svg"),
+                    picture::training_curves(forgery, steps, &runs)?,
+                ),
+            ]);
         }
         let mut paths = Vec::new();
         for (name, text) in files {
@@ -367,118 +374,6 @@ impl Results {
         let runs = self.runs.iter();
         runs.filter(move |run| run.seed == seed && &*run.left_out == left_out)
     }
-
-    /// Loss and mean cosine over training.
-    fn training_curves(&self, left_out: &str) -> Result<String, Box<dyn Error>> {
-        let mut svg = String::new();
-        {
-            let area = SVGBackend::with_string(&mut svg, (960, 460)).into_drawing_area();
-            area.fill(&WHITE)?;
-            let title = format!("Training without {left_out}, means over {SMOOTHED} steps");
-            let area = area.titled(&title, ("sans-serif", 20))?;
-            let columns: [(&str, Column); 2] = [
-                ("mean loss", |curves| &curves.losses),
-                ("mean cosine between two domains' gradients", |curves| {
-                    &curves.cosines
-                }),
-            ];
-            for (panel, (name, column)) in area.split_evenly((1, 2)).iter().zip(columns) {
-                let smoothed: Vec<(&Run, Vec<f64>)> = self
-                    .shown(left_out)
-                    .map(|run| (run, smooth(column(&run.curves))))
-                    .collect();
-                let values = smoothed.iter().flat_map(|(_, values)| values);
-                let values = values.copied().filter(|value| value.is_finite());
-                let range = values.fold(0.0f64..1e-9, |range, value| {
-                    range.start.min(value)..range.end.max(value)
-                });
-                let mut chart = ChartBuilder::on(panel)
-                    .margin(12)
-                    .x_label_area_size(40)
-                    .y_label_area_size(52)
-                    .build_cartesian_2d(0.0..self.settings.steps as f64, range)?;
-                chart
-                    .configure_mesh()
-                    .x_desc("step")
-                    .y_desc(name)
-                    .x_label_formatter(&|step| format!("{step:.0}"))
-                    .light_line_style(TRANSPARENT)
-                    .draw()?;
-                for (index, (run, values)) in smoothed.into_iter().enumerate() {
-                    let color = Palette99::pick(index).stroke_width(2);
-                    let points = values.into_iter().enumerate();
-                    let points = points.filter(|(_, value)| value.is_finite());
-                    chart
-                        .draw_series(LineSeries::new(
-                            points.map(|(step, value)| (step as f64, value)),
-                            color,
-                        ))?
-                        .label(run.method.name())
-                        .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], color));
-                }
-                chart
-                    .configure_series_labels()
-                    .position(SeriesLabelPosition::UpperRight)
-                    .background_style(WHITE.mix(0.8))
-                    .border_style(BLACK.mix(0.3))
-                    .draw()?;
-            }
-            area.present()?;
-        }
-        Ok(svg)
-    }
-
-    /// The ROC curves of one forgery left out.
-    fn roc_curves(&self, left_out: &str) -> Result<String, Box<dyn Error>> {
-        let mut svg = String::new();
-        {
-            let area = SVGBackend::with_string(&mut svg, (640, 600)).into_drawing_area();
-            area.fill(&WHITE)?;
-            let title = format!("ROC of {left_out}, never trained on");
-            let mut chart = ChartBuilder::on(&area)
-                .caption(title, ("sans-serif", 20))
-                .margin(16)
-                .x_label_area_size(44)
-                .y_label_area_size(52)
-                .build_cartesian_2d(0.0..1.0, 0.0..1.0)?;
-            chart
-                .configure_mesh()
-                .x_desc("real pictures taken for forged")
-                .y_desc("forged pictures found")
-                .draw()?;
-            chart.draw_series(LineSeries::new([(0.0, 0.0), (1.0, 1.0)], BLACK.mix(0.3)))?;
-            for (index, run) in self.shown(left_out).enumerate() {
-                let color = Palette99::pick(index).stroke_width(2);
-                let points = run.roc.points().map(|point| (point.fpr, point.tpr));
-                chart
-                    .draw_series(LineSeries::new(points, color))?
-                    .label(format!("{} {:.3}", run.method, run.unseen))
-                    .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], color));
-            }
-            chart
-                .configure_series_labels()
-                .position(SeriesLabelPosition::LowerRight)
-                .background_style(WHITE.mix(0.8))
-                .border_style(BLACK.mix(0.3))
-                .draw()?;
-            area.present()?;
-        }
-        Ok(svg)
-    }
-}
-
-/// One of the numbers of every step.
-type Column = fn(&Curves) -> &[f64];
-
-/// Over how many steps the curves of training are averaged.
-const SMOOTHED: usize = 20;
-
-/// Means over the last steps.
-fn smooth(values: &[f64]) -> Vec<f64> {
-    let windows = (1..=values.len()).map(|end| &values[end.saturating_sub(SMOOTHED)..end]);
-    windows
-        .map(|window| window.iter().sum::<f64>() / window.len() as f64)
-        .collect()
 }
 
 /// Where the files of one training are, in the output folder.
@@ -493,6 +388,13 @@ pub fn prepare(folder: &Path, settings: &Settings, restart: bool) -> Result<(), 
     let failed = |error: io::Error| format!("--output {}: {error}", folder.display());
     fs::create_dir_all(folder).map_err(failed)?;
     let (runs, path) = (folder.join("runs"), folder.join("settings.json"));
+    if runs.exists() && !path.exists() {
+        return Err(format!(
+            "--output {} has a folder `runs` that is not of this example: choose another folder",
+            folder.display()
+        )
+        .into());
+    }
     if restart && runs.exists() {
         fs::remove_dir_all(&runs).map_err(failed)?;
     }

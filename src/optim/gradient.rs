@@ -265,7 +265,8 @@ impl RobustGradient {
     /// Counts the step; an error where too many in a row were skipped.
     fn count(&self, report: &StepReport) -> Result<()> {
         let state = &self.state;
-        state.steps.store(report.step + 1, Ordering::Relaxed);
+        let next = report.step.saturating_add(1);
+        state.steps.store(next, Ordering::Relaxed);
         let Outcome::Skipped(last) = &report.outcome else {
             state.skipped.store(0, Ordering::Relaxed);
             return Ok(());

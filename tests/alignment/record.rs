@@ -42,8 +42,6 @@ use crate::problems::{
 };
 use crate::process;
 
-/// The variables that make a process of this executable a part of a test.
-
 const STEPS: u64 = 12;
 /// In the middle of the second epoch of five steps.
 const INTERRUPTED: u64 = 7;
