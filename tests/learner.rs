@@ -437,13 +437,15 @@ fn resumed_equals_uninterrupted() {
 
 #[test]
 fn an_error_stops_the_training() {
-    for strategy in [single(), multi(MultiDeviceOptim::OptimMainDevice)] {
+    // Where one worker has failed, the other's step may be over, or makes no passes any more.
+    let strategies = [(single(), 1), (multi(MultiDeviceOptim::OptimMainDevice), 2)];
+    for (strategy, workers) in strategies {
         let directory = tempfile::tempdir().unwrap();
         let mut run = Run::new(strategy, directory.path());
         run.fails_on = Some(30);
         let (result, seen) = run.launch();
         let failed = seen.iter().filter(|step| step.2.is_none()).count();
-        assert_eq!(failed, 1);
+        assert!((1..=workers).contains(&failed), "{failed} steps failed");
         let error = result.error.unwrap().to_string();
         assert!(
             error.contains("domain `domain 1`: item 30 is bad"),

@@ -93,7 +93,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     }
     let train = train.build()?;
     // Steps of the optimizer: each takes a mini-batch of every device.
-    let steps = train.steps_per_epoch() / devices.len();
+    let steps = train.steps_per_epoch().div_ceil(devices.len());
     // The place in the data is not part of a checkpoint.
     let epochs_done = args.resume.unwrap_or(0);
     train.set_position((epochs_done * train.steps_per_epoch()) as u64);

@@ -222,7 +222,8 @@ impl RobustGradient {
         let clean = self.clean_passes(&mut passes, &mut readback, &at, &at_theta)?;
         let (perturbed, points) = self.perturbed_passes(&mut passes, &mut readback, &at, &clean)?;
         drop(clean.gradients);
-        let gradient = self.combine(model, clean.mean, perturbed);
+        // Rounded before it is looked at: what fits into 32 bits need not fit into 16.
+        let gradient = like_parameters(model, self.combine(model, clean.mean, perturbed));
         let update = readback.push(squared_norm(model, &gradient));
 
         let readings = StepReadings {
@@ -244,7 +245,7 @@ impl RobustGradient {
             return Ok((GradientsParams::new(), report));
         }
         RunningStatistics::of(&at_theta).write_to(model);
-        Ok((like_parameters(model, gradient), report))
+        Ok((gradient, report))
     }
 
     /// $\rho$ and $\gamma$ of the step; 0 in a plain one, which refuses what cannot work as well.

@@ -69,7 +69,7 @@ impl Perturbation {
     ///
     /// # Errors
     ///
-    /// [`Error::Setting`] where a group matches no parameter of the model.
+    /// [`Error::Setting`] where a group matches no parameter of the model, trainable or not.
     pub fn new<M: Module>(
         config: &RobustGradientAlignmentConfig,
         model: &M,

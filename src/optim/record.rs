@@ -10,7 +10,7 @@ use burn::{
     module::{Module, Param},
     optim::{GradientsParams, ModuleOptimizer, OptimizerRecord},
     store::ModuleRecord,
-    tensor::{Bytes, Device, Tensor as BurnTensor},
+    tensor::{Bytes, Device, Tensor as BurnTensor, TensorData},
 };
 use burn_pack::{DType, Reader, Scalar, Tensor, Writer};
 
@@ -72,7 +72,7 @@ use crate::{Error, Result};
 pub struct RobustGradientAlignmentRecord {
     config: RobustGradientAlignmentConfig,
     /// What the base optimizer makes of some gradients: its kind and its settings, as far as they
-    /// can be seen from outside.
+    /// can be seen from outside. Empty before the first step.
     response: Vec<f64>,
     progress: Progress,
     position: Option<u64>,
@@ -92,11 +92,12 @@ impl RobustGradientAlignmentRecord {
         config: &RobustGradientAlignmentConfig,
         progress: Progress,
         base: &ModuleOptimizer,
+        device: Option<&Device>,
     ) -> Result<Self> {
         let state = base.into_bytes().map_err(unwritable)?;
         Ok(Self {
             config: config.clone(),
-            response: response(base),
+            response: device.map_or_else(Vec::new, |device| response(base, device)),
             progress,
             position: None,
             notes: BTreeMap::new(),
@@ -205,7 +206,11 @@ impl RobustGradientAlignmentRecord {
         &self,
         base: &ModuleOptimizer,
     ) -> Result<(ModuleOptimizer, BTreeSet<u64>)> {
-        let here = response(base);
+        let here = match self.response.is_empty() {
+            true => Vec::new(),
+            // burn reads the state back there as well.
+            false => response(base, &Device::default()),
+        };
         let same = |(here, there): (&f64, &f64)| {
             let scale = here.abs().max(there.abs());
             // Two devices need not round alike.
@@ -230,8 +235,25 @@ impl RobustGradientAlignmentRecord {
         // burn passes over what it cannot put back, without a word.
         let loaded = base.into_bytes().map_err(unwritable)?;
         let loaded = State::read(loaded).map_err(|error| damaged(what, error))?;
-        if loaded.names != expected.names {
-            let missing = expected.names.symmetric_difference(&loaded.names);
+        let others = |(name, dtype): (&String, &Option<DType>)| {
+            let there = loaded.names.get(name).copied();
+            there
+                .filter(|there| there != dtype)
+                .map(|there| (name.clone(), *dtype, there))
+        };
+        if let Some((name, dtype, there)) = expected.names.iter().find_map(others) {
+            return Err(Error::Record {
+                rule: "hold a state that burn puts back in its own type",
+                found: format!(
+                    "`{name}` is of {dtype:?} and comes back as {there:?}: configure the device's \
+                     default float type, `Device::configure`"
+                ),
+            });
+        }
+        if !loaded.names.keys().eq(expected.names.keys()) {
+            let ours: BTreeSet<&String> = loaded.names.keys().collect();
+            let recorded: BTreeSet<&String> = expected.names.keys().collect();
+            let missing = recorded.symmetric_difference(&ours);
             return Err(Error::Record {
                 rule: "be of the same base optimizer",
                 found: format!(
@@ -313,17 +335,49 @@ impl RobustGradientAlignmentRecord {
         Self::from_reader(reader)
     }
 
+    /// A checksum of all but the settings, whose numbers reading may change in the last bit. What is
+    /// damaged must not reach burn's readers, which panic on some of it.
+    fn checksum(&self) -> u64 {
+        let Progress {
+            steps,
+            skipped,
+            skipped_since,
+        } = self.progress;
+        let mut crc = crc32fast::Hasher::new();
+        let numbers = format!(
+            "{steps} {skipped} {skipped_since} {:?} {} {:?}",
+            self.position,
+            numbers(&self.response),
+            self.notes
+        );
+        crc.update(numbers.as_bytes());
+        let parts = [
+            Some(&self.base),
+            self.model.as_ref(),
+            self.scheduler.as_ref(),
+        ];
+        for part in parts.into_iter().flatten() {
+            crc.update(&part.len().to_le_bytes());
+            crc.update(part);
+        }
+        u64::from(crc.finalize())
+    }
+
     fn into_writer(self) -> Writer {
+        let checksum = self.checksum();
         let parts = [
             ("optimizer", Some(self.base)),
             ("model", self.model),
             ("scheduler", self.scheduler),
         ];
-        let parts = parts.into_iter().filter_map(|(name, bytes)| {
-            let bytes = bytes?;
-            let shape = [bytes.len()];
-            let bytes = Bytes::from_bytes_vec(bytes);
-            Some(Tensor::new(name.into(), DType::U8, shape, None, bytes))
+        let parts = parts.into_iter().flat_map(|(name, bytes)| {
+            let bytes = bytes.unwrap_or_default();
+            let pieces = bytes.chunks(PIECE).enumerate().map(|(place, piece)| {
+                let name = format!("{name}.{place:06}");
+                let bytes = Bytes::from_bytes_vec(piece.to_vec());
+                Tensor::new(name, DType::U8, [piece.len()], None, bytes)
+            });
+            pieces.collect::<Vec<_>>()
         });
         let Progress {
             steps,
@@ -338,6 +392,7 @@ impl RobustGradientAlignmentRecord {
             .with_scalar("steps", Scalar::UInt(steps))
             .with_scalar("skipped", Scalar::UInt(skipped))
             .with_scalar("skipped_since", Scalar::UInt(skipped_since));
+        writer = writer.with_scalar("checksum", Scalar::UInt(checksum));
         if let Some(position) = self.position {
             writer = writer.with_scalar("position", Scalar::UInt(position));
         }
@@ -375,10 +430,8 @@ impl RobustGradientAlignmentRecord {
             .map_err(|error| damaged("its settings", error))?;
         let response = text("response");
         let response = part(&response, "the base optimizer's response")?;
-        let response = response
-            .split(' ')
-            .map(str::parse)
-            .collect::<Result<_, _>>();
+        let response = response.split_whitespace().map(str::parse);
+        let response = response.collect::<Result<_, _>>();
         let response = response.map_err(|error| damaged("the base optimizer's response", error))?;
         let notes = metadata.iter().filter_map(|(name, text)| {
             let name = name.strip_prefix(NOTE)?;
@@ -393,12 +446,19 @@ impl RobustGradientAlignmentRecord {
         };
         let mut parts = BTreeMap::new();
         for tensor in reader.into_tensors().map_err(|e| damaged("a part", e))? {
-            let name = tensor.name.clone();
+            // Pieces come in the order of their names.
+            let name = tensor
+                .name
+                .split('.')
+                .next()
+                .unwrap_or_default()
+                .to_string();
             let bytes = tensor.to_bytes().map_err(|e| damaged("a part", e))?;
-            parts.insert(name, bytes.to_vec());
+            let part: &mut Vec<u8> = parts.entry(name).or_default();
+            part.extend_from_slice(&bytes);
         }
         let base = parts.remove("optimizer");
-        Ok(Self {
+        let record = Self {
             config,
             response,
             progress,
@@ -407,7 +467,15 @@ impl RobustGradientAlignmentRecord {
             base: part(&base, "the base optimizer's state")?.clone(),
             model: parts.remove("model"),
             scheduler: parts.remove("scheduler"),
-        })
+        };
+        let checksum = required("checksum")?;
+        match record.checksum() == checksum {
+            true => Ok(record),
+            false => Err(Error::Record {
+                rule: "be whole",
+                found: "its checksum is that of another one".into(),
+            }),
+        }
     }
 }
 
@@ -433,11 +501,14 @@ struct Probe {
 /// What a new base optimizer of these settings makes of a parameter and three gradients, all
 /// numbers of all steps. Momentum, decay and clipping show; what holds for some groups of
 /// parameters does not, unless they hold this one.
-fn response(base: &ModuleOptimizer) -> Vec<f64> {
-    let device = Device::default();
-    let weight = [[0.5, -1.5], [2.0, 0.25]];
+fn response(base: &ModuleOptimizer, device: &Device) -> Vec<f64> {
+    // Whatever the device's default float type is.
+    let tensor = |numbers: [[f32; 2]; 2], device: &Device| {
+        BurnTensor::<2>::from_data(TensorData::from(numbers), (device, DType::F32))
+    };
+    let device = device.clone().autodiff();
     let mut probe = Probe {
-        weight: Param::from_tensor(BurnTensor::from_floats(weight, &device.clone().autodiff())),
+        weight: Param::from_tensor(tensor([[0.5, -1.5], [2.0, 0.25]], &device)),
     };
     let mut base = base.clone();
     let mut numbers = Vec::new();
@@ -447,8 +518,7 @@ fn response(base: &ModuleOptimizer) -> Vec<f64> {
         [[-0.1, 0.3], [0.2, -40.0]],
     ] {
         let mut gradients = GradientsParams::new();
-        let gradient = BurnTensor::<2>::from_floats(gradient, &device);
-        gradients.register(probe.weight.id, gradient);
+        gradients.register(probe.weight.id, tensor(gradient, &device).inner());
         // A large step: decay by a ten-thousandth is to show.
         probe = base.step(10.0, probe, gradients);
         numbers.extend(probe.weight.val().into_data().iter::<f64>());
@@ -468,19 +538,26 @@ fn read_again(config: &RobustGradientAlignmentConfig) -> Result<RobustGradientAl
         .map_err(|error| damaged("its settings", error))
 }
 
+/// How many bytes of a part are one tensor of the file: a burnpack holds large files, but no large
+/// tensor.
+const PIECE: usize = 1 << 30;
+
 /// What a note's name begins with in the file.
 const NOTE: &str = "note.";
 
 /// What the state of an optimizer is made of.
 struct State {
-    names: BTreeSet<String>,
+    /// Every number and tensor, and the type of a tensor.
+    names: BTreeMap<String, Option<DType>>,
     parameters: BTreeSet<u64>,
 }
 
 impl State {
     fn read(bytes: Bytes) -> Result<Self, burn_pack::Error> {
         let reader = Reader::from_bytes(bytes)?;
-        let mut names: BTreeSet<String> = reader.scalars().keys().cloned().collect();
+        let scalars = reader.scalars().keys();
+        let mut names: BTreeMap<String, Option<DType>> =
+            scalars.map(|name| (name.clone(), None)).collect();
         for tensor in reader.into_tensors()? {
             // burn panics where one has none.
             if tensor.param_id.is_none() {
@@ -489,10 +566,10 @@ impl State {
                     "`{name}` is the state of no parameter"
                 )));
             }
-            names.insert(tensor.name);
+            names.insert(tensor.name.clone(), Some(tensor.dtype));
         }
         let id = |name: &String| name.split('.').next().and_then(|id| id.parse().ok());
-        let parameters = names.iter().filter_map(id).collect();
+        let parameters = names.keys().filter_map(id).collect();
         Ok(Self { names, parameters })
     }
 }

@@ -109,7 +109,7 @@ pub struct PointReport {
     /// that rounding to 16 bits has left where they were; `None` without parameters of 16 bits.
     ///
     /// Near 1, the losses are evaluated at $\theta$ itself: the perturbation is below the
-    /// resolution of the parameters (about $2^{-11}$ of a value in f16, $2^{-9}$ in bf16). A
+    /// resolution of the parameters (about $2^{-11}$ of a value in f16, $2^{-8}$ in bf16). A
     /// larger $\rho$ or parameters of 32 bits are the cure.
     pub unresolved: Option<f64>,
 }
@@ -139,7 +139,8 @@ pub enum Outcome {
 /// The first number that was not finite.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct NonFinite {
-    /// The domain whose mini-batch it was; `None` for the combined gradient.
+    /// The domain whose mini-batch it was; `None` for the combined gradient and for that of a
+    /// joined pass.
     pub domain: Option<Arc<str>>,
     /// The pass it was seen in.
     pub pass: Pass,

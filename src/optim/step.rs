@@ -4,7 +4,7 @@ use burn::{
     lr_scheduler::module_lr_scheduler::ModuleLearningRate,
     module::{Module, ModuleVisitor, Param},
     optim::{GradientsParams, ModuleOptimizer},
-    tensor::Tensor,
+    tensor::{Device, Tensor},
 };
 
 use super::{DomainLoss, JoinedLoss, RobustGradient, RobustGradientAlignmentRecord, StepReport};
@@ -74,6 +74,8 @@ pub struct RobustGradientAlignment {
     base: ModuleOptimizer,
     /// The parameters that a record had a state for, until the first step has found them.
     recorded: BTreeSet<u64>,
+    /// Where the last step was made.
+    device: Option<Device>,
 }
 
 impl RobustGradientAlignment {
@@ -82,6 +84,7 @@ impl RobustGradientAlignment {
             gradient,
             base,
             recorded: BTreeSet::new(),
+            device: None,
         }
     }
 
@@ -123,7 +126,8 @@ impl RobustGradientAlignment {
     ///
     /// `loss` is called with the rows of several domains at once, and gives their mean losses, one
     /// each ([`JoinedLoss`]). The step is the same, up to rounding, where nothing depends on a
-    /// batch's statistics; it is a choice, since batch normalisation sees the joined batch. Where
+    /// batch's statistics; it is a choice, since batch normalisation sees the joined batch,
+    /// and of a gradient that is not finite the report cannot say which domain's it is. Where
     /// ascents by domain need the gradients one by one, the clean passes stay by themselves, each
     /// a joined batch of one domain. Else they are one as well, and the report has no cosines, no
     /// conflicts and no norms by domain.
@@ -196,6 +200,7 @@ impl RobustGradientAlignment {
         let lr = lr.into();
         check_learning_rate(&lr, model)?;
         self.gradient.set_learning_rate(lr.base());
+        self.device = model.devices().into_iter().next();
         if !self.recorded.is_empty() {
             check_recorded(&self.recorded, model)?;
             self.recorded.clear();
@@ -224,7 +229,9 @@ impl RobustGradientAlignment {
     /// [`Error::Record`](crate::Error::Record) where the base optimizer's state cannot be written.
     pub fn to_record(&self) -> Result<RobustGradientAlignmentRecord> {
         let gradient = &self.gradient;
-        RobustGradientAlignmentRecord::new(gradient.config(), gradient.progress(), &self.base)
+        let device = self.device.as_ref();
+        let (config, progress) = (gradient.config(), gradient.progress());
+        RobustGradientAlignmentRecord::new(config, progress, &self.base, device)
     }
 
     /// Goes on where the record was taken.
@@ -265,6 +272,7 @@ impl Clone for RobustGradientAlignment {
             gradient: self.gradient.split_off(),
             base: self.base.clone(),
             recorded: self.recorded.clone(),
+            device: self.device.clone(),
         }
     }
 }
@@ -340,7 +348,8 @@ fn check_learning_rate<M: Module>(lr: &ModuleLearningRate, model: &M) -> Result<
         refused: None,
     };
     model.visit(&mut rates);
-    match rates.refused {
+    let base = Some(lr.base()).filter(|base| !base.is_finite());
+    match rates.refused.or(base) {
         None => Ok(()),
         Some(rate) => Err(Error::Setting {
             field: "lr",

@@ -15,7 +15,10 @@ use crate::gradient::{scale, total, widen};
 /// `norm` has shape `[1]` and stays on its device. Where it is not finite, neither is the result.
 pub fn ascent_scale(norm: Tensor<1>, rho: f64) -> Tensor<1> {
     let zero = norm.clone().equal_elem(0.0);
-    norm.recip().mul_scalar(rho).mask_fill(zero, 0.0)
+    // A norm beyond its type's range is no reason to stay at θ in silence.
+    let infinite = norm.clone().is_inf();
+    let scale = norm.recip().mul_scalar(rho);
+    scale.mask_fill(zero, 0.0).mask_fill(infinite, f32::NAN)
 }
 
 /// A term of the way from $\theta$ to another point: $s\\, f_p\\, T_\theta^2\\, g_p$ for every

@@ -99,10 +99,14 @@
 //! * **burn adds the workers' gradients, it does not average them.** With $N$ devices an SGD step
 //!   is $N$ times as long: divide its learning rate by $N$. Adam's kind divides by the gradient's
 //!   own size and needs no change. Gradient clipping sees the sum.
-//! * An epoch has $1 / N$ of the steps, and schedules count these. Where the loader's steps are not a multiple of $N$, the
-//!   slices differ by a step, and in the last steps of an epoch there are fewer workers, hence a
-//!   smaller sum.
-//! * A worker that skips its step adds nothing; the others' gradients count.
+//! * An epoch has $1 / N$ of the steps, and schedules count these. Where the loader's
+//!   steps are not a multiple of $N$, the slices differ by a step, and in the last step of an epoch
+//!   there are fewer workers, hence a smaller sum; the numbers of the steps keep together.
+//! * A worker that skips its step adds nothing; the others' gradients count. `max_skipped_steps`
+//!   counts the workers' steps, and a good one of any worker ends the row.
+//! * `noise_seed` takes the random numbers of a device over. Devices that share theirs, as those of
+//!   the CPU do, disturb each other: the masks of a mini-batch's passes then differ, and no run is
+//!   like another.
 //! * With more than two devices burn adds in the order in which the workers finish: results then
 //!   differ in the last bits from run to run.
 //! * Running statistics (batch normalisation) are the mean over the workers of what each is left

@@ -1,4 +1,7 @@
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread::{self, ThreadId},
+};
 
 use burn::{
     module::Module,
@@ -28,7 +31,8 @@ use crate::{
 pub struct RobustTrainStep {
     gradient: RobustGradient,
     interrupter: Interrupter,
-    error: Arc<Mutex<Option<Arc<Error>>>>,
+    /// The error, and the thread that it was met in.
+    error: Arc<Mutex<Met>>,
     copies: Copies,
 }
 
@@ -95,7 +99,7 @@ impl RobustTrainStep {
     ///
     /// `LearningResult::error` has it as text, but burn's dashboard forgets it when it closes.
     pub fn error(&self) -> Option<Arc<Error>> {
-        self.lock().clone()
+        self.lock().as_ref().map(|(_, error)| error.clone())
     }
 
     /// The passes of a step.
@@ -108,7 +112,12 @@ impl RobustTrainStep {
         model: &M,
         passes: impl FnOnce(&M) -> Result<(GradientsParams, StepReport)>,
     ) -> TrainOutput<StepOutput> {
-        self.check_stopped();
+        if self.is_stopped() {
+            return TrainOutput {
+                grads: GradientsParams::new(),
+                item: StepOutput { report: None },
+            };
+        }
         let copy = self.copies.isolate(model);
         match passes(&copy) {
             Ok((grads, report)) => {
@@ -135,24 +144,30 @@ impl RobustTrainStep {
             device_id: 0,
             message: with_causes(&error),
         };
-        *self.lock() = Some(Arc::new(error));
+        *self.lock() = Some((thread::current().id(), Arc::new(error)));
         self.interrupter.fail(TrainingError::Workers(vec![failure]));
     }
 
-    /// Forgets an error whose training is over, as the interrupter does.
-    fn check_stopped(&self) {
+    /// Whether the step of another worker has stopped the training. Forgets an error whose training
+    /// is over, as the interrupter does.
+    fn is_stopped(&self) -> bool {
         let mut error = self.lock();
-        if let Some(error) = error.as_ref().filter(|_| self.interrupter.should_stop()) {
-            let message = with_causes(error);
-            panic!(
+        let stopped = self.interrupter.should_stop();
+        match error.as_ref().filter(|_| stopped) {
+            Some((thread, error)) if *thread == thread::current().id() => panic!(
                 "a training step failed and the training went on, because it listens to another \
-                 interrupter: {message}"
-            );
+                 interrupter: {}",
+                with_causes(error)
+            ),
+            Some(_) => true,
+            None => {
+                *error = None;
+                false
+            }
         }
-        *error = None;
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Arc<Error>>> {
+    fn lock(&self) -> MutexGuard<'_, Met> {
         self.error.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -165,6 +180,9 @@ impl std::fmt::Debug for RobustTrainStep {
             .finish_non_exhaustive()
     }
 }
+
+/// An error, if one was met, and the thread it was met in.
+type Met = Option<(ThreadId, Arc<Error>)>;
 
 fn with_causes(error: &Error) -> String {
     let mut message = error.to_string();

@@ -7,13 +7,16 @@ use burn::{
 };
 use roga::{
     domain::{DomainBatches, JoinedBatch, MicroBatches},
-    optim::{Ascent, Evaluation, Outcome, RobustGradientAlignmentConfig as Config, micro_batched},
+    optim::{
+        Ascent, Evaluation, Outcome, RobustGradientAlignmentConfig as Config,
+        RobustGradientAlignmentRecord, micro_batched,
+    },
     perturbation::Adaptive,
 };
 
 use crate::problems::{
     Batch, EVALUATIONS, Mlp, Net, Point, assert_close, batches, device, joined_losses, momentum,
-    uneven, values,
+    optimizer_state, uneven, values,
 };
 
 const HALVES: [FloatDType; 2] = [FloatDType::F16, FloatDType::BF16];
@@ -324,4 +327,44 @@ fn a_model_of_two_types_has_one_norm_and_keeps_its_types() {
     assert_eq!(model.full.theta.val().dtype(), DType::F32);
     assert_eq!(model.half.values(), [-2.0, 1020.0]);
     assert_eq!(model.full.values(), [-2.0, 1020.0]);
+}
+
+/// 40,000 twice is a number of 32 bits and none of f16: the base optimizer must not see it.
+#[test]
+fn a_sum_that_does_not_fit_into_16_bits_changes_nothing() {
+    let domains = DomainBatches::unnamed([vec![40_000.0, 1.0]]).unwrap();
+    let config = Config::new()
+        .with_rho(1e-3)
+        .with_gamma(0.0)
+        .with_clean_weight(1.0)
+        .with_perturbed_weight(1.0);
+    for (dtype, skipped) in [(FloatDType::F16, true), (FloatDType::BF16, false)] {
+        let mut model = point(&[0.25, 0.5], dtype);
+        let mut optim = config.init(momentum()).unwrap();
+        let report = optim.step(1e-6, &mut model, &domains, linear).unwrap();
+        assert_eq!(report.is_skipped(), skipped);
+        if skipped {
+            assert_eq!(model.values(), [0.25, 0.5]);
+            assert!(optimizer_state(optim.base()).is_empty());
+        }
+    }
+}
+
+/// burn puts a state of 16 bits back in the device's default type: the first step would panic.
+#[test]
+fn a_recorded_state_of_16_bits_is_refused() {
+    let domains = DomainBatches::unnamed([vec![1.0, 0.5]]).unwrap();
+    let mut model = point(&[0.25, 0.5], FloatDType::F16);
+    let mut optim = Config::new().init(momentum()).unwrap();
+    optim.step(0.05, &mut model, &domains, linear).unwrap();
+    let record = optim.to_record().unwrap().into_bytes().unwrap();
+    let record = RobustGradientAlignmentRecord::from_bytes(record).unwrap();
+    let mut resumed = Config::new().init(momentum()).unwrap();
+    let error = resumed.load_record(&record).unwrap_err().to_string();
+    assert!(
+        error.starts_with("the record must hold a state that burn puts back in its own type, but")
+            && error.contains("F16"),
+        "{error}"
+    );
+    assert_eq!(resumed.gradient().steps(), 0);
 }

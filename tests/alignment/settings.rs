@@ -1099,3 +1099,22 @@ fn settings_survive_being_written_down() {
     let read = <Config as burn::config::Config>::load_binary(config.to_string().as_bytes());
     assert_eq!(read.unwrap().to_string(), config.to_string());
 }
+
+/// ‖g‖² fits into 32 bits, ‖T g‖² does not: the ascent is not dropped in silence.
+#[test]
+fn an_adaptive_norm_beyond_its_range_changes_nothing() {
+    let slope = |model: &Point, g: &f32| model.theta.val().sum().mul_scalar(*g);
+    let domains = DomainBatches::unnamed([1e15f32]).unwrap();
+    for (adaptive, skipped) in [(Adaptive::None, false), (Adaptive::All, true)] {
+        let mut model = Point::new(&[1e5, 1.0], &device());
+        let mut optim = Config::sam(0.1)
+            .with_adaptive(adaptive)
+            .init(momentum())
+            .unwrap();
+        let report = optim.step(1e-20, &mut model, &domains, slope).unwrap();
+        assert_eq!(report.is_skipped(), skipped);
+        if skipped {
+            assert_eq!(model.values(), [1e5, 1.0]);
+        }
+    }
+}

@@ -1,4 +1,10 @@
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use burn::{
     data::{
@@ -21,6 +27,8 @@ use crate::{
 /// Every epoch iterates all of them from their beginning. Batches, their order and their sizes are
 /// those of the loaders: the last batch of a pass may be smaller, and the order of burn's
 /// multi-threaded loader is not the same in every run. There is no position to continue from.
+/// Batches are numbered ([`DomainBatches::step`]) from 0 on, over all epochs, or from
+/// [`set_step`](Self::set_step) on.
 ///
 /// The lengths of an epoch are, in batches: [`Longest`](EpochLength::Longest), until each loader has
 /// ended once; [`Shortest`](EpochLength::Shortest), until the first ends;
@@ -47,6 +55,7 @@ use crate::{
 pub struct JoinedDataLoader<B> {
     loaders: Vec<(Arc<str>, Arc<dyn DataLoader<B>>)>,
     epoch: EpochLength,
+    step: AtomicU64,
 }
 
 impl<B: 'static> JoinedDataLoader<B> {
@@ -66,9 +75,18 @@ impl<B: 'static> JoinedDataLoader<B> {
             .map(|(name, loader)| (name.into(), loader))
             .collect();
         check_names(loaders.iter().map(|(name, _)| &**name))?;
-        let joined = Self { loaders, epoch };
+        let joined = Self {
+            loaders,
+            epoch,
+            step: AtomicU64::new(0),
+        };
         joined.check()?;
         Ok(joined)
+    }
+
+    /// Sets the number that the next batches carry: for a training that goes on.
+    pub fn set_step(&self, step: u64) {
+        self.step.store(step, Ordering::Release);
     }
 
     /// Refuses a loader without items.
@@ -98,6 +116,7 @@ impl<B: 'static> JoinedDataLoader<B> {
                 .map(|(name, loader)| (name.clone(), change(&**loader)))
                 .collect(),
             epoch,
+            step: AtomicU64::new(self.step.load(Ordering::Acquire)),
         })
     }
 }
@@ -216,7 +235,9 @@ impl<B: 'static> Epoch<'_, B> {
                 Ok((pass.name.clone(), batch))
             })
             .collect();
-        DomainBatches::new(named?).map(Some)
+        let batches = DomainBatches::new(named?)?;
+        let step = self.loader.step.fetch_add(1, Ordering::AcqRel);
+        Ok(Some(batches.with_step(step)))
     }
 
     fn ended(&self) -> bool {

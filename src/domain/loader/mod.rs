@@ -45,7 +45,8 @@ pub use self::{builder::*, joined::*, micro::*};
 ///   the seed, the domain's name and $s$: neither the other domains nor the number of workers
 ///   enter. (The batcher and the data sets must be functions of the items too. What is done to an
 ///   item at random belongs in [`augment`](DomainDataLoaderBuilder::augment).)
-/// * The batches carry that number, [`DomainBatches::step`].
+/// * The batches carry that number, [`DomainBatches::step`]. Slices side by side count their epochs
+///   by the same length, that of the longest, so that their numbers keep together.
 /// * So the state is one number, the [`position`](Self::position). Written down with a
 ///   checkpoint and [set](Self::set_position) again, it continues in the middle of an epoch.
 ///
@@ -93,6 +94,9 @@ pub struct DomainDataLoader<I, B> {
     source: Arc<Source<I, B>>,
     seed: u64,
     steps: u64,
+    /// By how much the batches' numbers grow over an epoch: the steps of the longest slice, so that
+    /// slices side by side number alike.
+    numbers: u64,
     draws: Mutex<Vec<Draw>>,
     position: AtomicU64,
     num_workers: usize,
@@ -106,6 +110,7 @@ impl<I: 'static, B: Send + 'static> DomainDataLoader<I, B> {
             source: Arc::new(source),
             seed,
             steps: steps as u64,
+            numbers: steps as u64,
             draws: Mutex::new(draws),
             position: AtomicU64::new(0),
             num_workers,
@@ -133,6 +138,18 @@ impl<I: 'static, B: Send + 'static> DomainDataLoader<I, B> {
     /// It lies in epoch $\lfloor s / L \rfloor$, for $L$ [steps per epoch](Self::steps_per_epoch).
     pub fn set_position(&self, step: u64) {
         self.position.store(step, Ordering::Release);
+    }
+
+    /// With batches whose numbers grow by so much over an epoch, or by its steps if they are more.
+    fn with_numbers(mut self, numbers: u64) -> Self {
+        self.numbers = numbers.max(self.steps);
+        self
+    }
+
+    /// The number of a step's batches.
+    fn number(&self, step: u64) -> u64 {
+        let (epoch, place) = (step / self.steps, step % self.steps);
+        epoch.saturating_mul(self.numbers).saturating_add(place)
     }
 
     /// Items of all domains a step.
@@ -181,7 +198,8 @@ impl<I: 'static, B: Send + 'static> DataLoader<DomainBatches<B>> for DomainDataL
 
     fn to_device(&self, device: &Device) -> Arc<dyn DataLoader<DomainBatches<B>>> {
         let source = self.source.on(device.clone());
-        let loader = Self::new(source, self.seed, self.steps_per_epoch(), self.num_workers);
+        let loader = Self::new(source, self.seed, self.steps_per_epoch(), self.num_workers)
+            .with_numbers(self.numbers);
         loader.set_position(self.position());
         Arc::new(loader)
     }
@@ -190,7 +208,8 @@ impl<I: 'static, B: Send + 'static> DataLoader<DomainBatches<B>> for DomainDataL
         let part = Part::new(start, end, self.num_items());
         let source = self.source.part(part);
         let steps = part.of(self.steps_per_epoch()).len().max(1);
-        let loader = Self::new(source, self.seed, steps, self.num_workers);
+        let loader = Self::new(source, self.seed, steps, self.num_workers)
+            .with_numbers(part.share(self.numbers));
         // The same epoch, and as far into it.
         let (begin, _) = self.epoch(self.position());
         let into = u128::from(self.position() - begin) * steps as u128 / u128::from(self.steps);
@@ -273,7 +292,9 @@ impl<I: 'static, B: Send + 'static> Iterator for Epoch<'_, I, B> {
             self.next = self.end;
             return Some(Err(DatasetError::new(error)));
         }
-        let batches = self.take().map(|batches| batches.with_step(self.next));
+        let batches = self
+            .take()
+            .map(|batches| batches.with_step(self.loader.number(self.next)));
         self.next += 1;
         if batches.is_ok() {
             self.loader.set_position(self.next);
@@ -344,6 +365,12 @@ impl Part {
             end,
             total,
         }
+    }
+
+    /// How much of `len` the part is, rounded up.
+    fn share(self, len: u64) -> u64 {
+        let part = (self.end - self.start) as u128 * u128::from(len);
+        part.div_ceil(self.total.max(1) as u128) as u64
     }
 
     /// This part of `len` items. Parts side by side meet without a gap.

@@ -662,3 +662,52 @@ fn an_error_of_a_joined_loader_ends_its_epoch() {
     assert_eq!(steps.len(), 1);
     assert!(steps[0].is_err());
 }
+
+/// 7 steps are 4 and 3 of two slices: over the epochs their numbers must not drift apart.
+#[test]
+fn slices_of_uneven_length_number_alike() {
+    let loader = Builder::new(Keep)
+        .batch_size(2)
+        .epoch(EpochLength::Steps(7))
+        .domain("long", items(0..23))
+        .domain("short", items(100..107))
+        .build()
+        .unwrap();
+    let half = loader.num_items() / 2;
+    let slices = [loader.slice(0, half), loader.slice(half, 2 * half)];
+    for epoch in 0..3u64 {
+        for slice in &slices {
+            let numbers: Vec<u64> = slice
+                .iter()
+                .map(|step| step.unwrap().step().unwrap())
+                .collect();
+            assert!(numbers.len() == 3 || numbers.len() == 4);
+            assert_eq!(numbers[0], 4 * epoch);
+            assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1));
+        }
+    }
+    // Unsliced, the number is the position.
+    let numbers = loader.iter().map(|step| step.unwrap().step().unwrap());
+    assert_eq!(numbers.collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5, 6]);
+    let numbers = loader.iter().map(|step| step.unwrap().step().unwrap());
+    assert_eq!(numbers.collect::<Vec<_>>(), [7, 8, 9, 10, 11, 12, 13]);
+}
+
+#[test]
+fn joined_loaders_number_their_batches() {
+    let loader = |range: std::ops::Range<usize>| {
+        DataLoaderBuilder::new(Keep)
+            .batch_size(2)
+            .build(items(range))
+    };
+    let loaders = [("a", loader(0..4)), ("b", loader(4..10))];
+    let joined = JoinedDataLoader::new(loaders, EpochLength::Longest).unwrap();
+    let numbers = |joined: &JoinedDataLoader<Batch>| -> Vec<u64> {
+        let steps = joined.iter().map(|step| step.unwrap().step().unwrap());
+        steps.collect()
+    };
+    assert_eq!(numbers(&joined), [0, 1, 2]);
+    assert_eq!(numbers(&joined), [3, 4, 5]);
+    joined.set_step(60);
+    assert_eq!(numbers(&joined), [60, 61, 62]);
+}
