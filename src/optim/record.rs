@@ -206,27 +206,7 @@ impl RobustGradientAlignmentRecord {
         &self,
         base: &ModuleOptimizer,
     ) -> Result<(ModuleOptimizer, BTreeSet<u64>)> {
-        let here = match self.response.is_empty() {
-            true => Vec::new(),
-            // burn reads the state back there as well.
-            false => response(base, &Device::default()),
-        };
-        let same = |(here, there): (&f64, &f64)| {
-            let scale = here.abs().max(there.abs());
-            // Two devices need not round alike.
-            (here - there).abs() <= 1e-4 * scale
-                || here == there
-                || (here.is_nan() && there.is_nan())
-        };
-        if here.len() != self.response.len() || !here.iter().zip(&self.response).all(same) {
-            return Err(Error::Record {
-                rule: "be of the same base optimizer",
-                found:
-                    "this one makes other steps of the same gradients: it is of another kind, or \
-                        its settings are others"
-                        .into(),
-            });
-        }
+        self.check_response(base)?;
         let bytes = || Bytes::from_bytes_vec(self.base.clone());
         let what = "the base optimizer's state";
         let expected = State::read(bytes()).map_err(|error| damaged(what, error))?;
@@ -235,36 +215,34 @@ impl RobustGradientAlignmentRecord {
         // burn passes over what it cannot put back, without a word.
         let loaded = base.into_bytes().map_err(unwritable)?;
         let loaded = State::read(loaded).map_err(|error| damaged(what, error))?;
-        let others = |(name, dtype): (&String, &Option<DType>)| {
-            let there = loaded.names.get(name).copied();
-            there
-                .filter(|there| there != dtype)
-                .map(|there| (name.clone(), *dtype, there))
-        };
-        if let Some((name, dtype, there)) = expected.names.iter().find_map(others) {
-            return Err(Error::Record {
-                rule: "hold a state that burn puts back in its own type",
-                found: format!(
-                    "`{name}` is of {dtype:?} and comes back as {there:?}: configure the device's \
-                     default float type, `Device::configure`"
-                ),
-            });
-        }
-        if !loaded.names.keys().eq(expected.names.keys()) {
-            let ours: BTreeSet<&String> = loaded.names.keys().collect();
-            let recorded: BTreeSet<&String> = expected.names.keys().collect();
-            let missing = recorded.symmetric_difference(&ours);
-            return Err(Error::Record {
-                rule: "be of the same base optimizer",
-                found: format!(
-                    "it holds {} numbers and tensors of state, {} of which this one has no use for \
-                     or lacks",
-                    expected.names.len(),
-                    missing.count()
-                ),
-            });
-        }
+        expected.check(&loaded)?;
         Ok((base, loaded.parameters))
+    }
+
+    /// Refuses a base optimizer that makes other steps than the record's.
+    fn check_response(&self, base: &ModuleOptimizer) -> Result<()> {
+        if self.response.is_empty() {
+            return Ok(());
+        }
+        // burn reads the state back there as well.
+        let here = response(base, &Device::default());
+        let same = |(here, there): (&f64, &f64)| {
+            let scale = here.abs().max(there.abs());
+            // Two devices need not round alike.
+            (here - there).abs() <= 1e-4 * scale
+                || here == there
+                || (here.is_nan() && there.is_nan())
+        };
+        if here.len() == self.response.len() && here.iter().zip(&self.response).all(same) {
+            return Ok(());
+        }
+        Err(Error::Record {
+            rule: "be of the same base optimizer",
+            found:
+                "this one makes other steps of the same gradients: it is of another kind, or its \
+                    settings are others"
+                    .into(),
+        })
     }
 
     /// Refuses settings under which training would not go on as it was.
@@ -571,6 +549,38 @@ impl State {
         let id = |name: &String| name.split('.').next().and_then(|id| id.parse().ok());
         let parameters = names.keys().filter_map(id).collect();
         Ok(Self { names, parameters })
+    }
+
+    /// Refuses a state that burn has put back otherwise than it was recorded.
+    fn check(&self, loaded: &Self) -> Result<()> {
+        let lost = |name: &&String| !loaded.names.contains_key(*name);
+        let lost = self.names.keys().filter(lost).count();
+        let added = loaded
+            .names
+            .keys()
+            .filter(|name| !self.names.contains_key(*name))
+            .count();
+        if lost + added > 0 {
+            return Err(Error::Record {
+                rule: "be of the same base optimizer",
+                found: format!(
+                    "it holds {} numbers and tensors of state, {lost} of which this one has no use \
+                     for, and lacks {added} of its own",
+                    self.names.len()
+                ),
+            });
+        }
+        let mut pairs = self.names.iter().zip(loaded.names.values());
+        match pairs.find(|((_, recorded), loaded)| recorded != loaded) {
+            None => Ok(()),
+            Some(((name, recorded), loaded)) => Err(Error::Record {
+                rule: "hold a state that burn puts back in its own type",
+                found: format!(
+                    "`{name}` is of {recorded:?} and comes back as {loaded:?}: configure the \
+                     device's default float type, `Device::configure`"
+                ),
+            }),
+        }
     }
 }
 

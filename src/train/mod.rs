@@ -99,9 +99,9 @@
 //! * **burn adds the workers' gradients, it does not average them.** With $N$ devices an SGD step
 //!   is $N$ times as long: divide its learning rate by $N$. Adam's kind divides by the gradient's
 //!   own size and needs no change. Gradient clipping sees the sum.
-//! * An epoch has $1 / N$ of the steps, and schedules count these. Where the loader's
-//!   steps are not a multiple of $N$, the slices differ by a step, and in the last step of an epoch
-//!   there are fewer workers, hence a smaller sum; the numbers of the steps keep together.
+//! * An epoch has $1 / N$ of the steps, and schedules count these. Where the loader's steps are not
+//!   a multiple of $N$, the slices differ by a step, and in the last step of an epoch there are
+//!   fewer workers, hence a smaller sum; the numbers of the steps keep together.
 //! * A worker that skips its step adds nothing; the others' gradients count. `max_skipped_steps`
 //!   counts the workers' steps, and a good one of any worker ends the row.
 //! * `noise_seed` takes the random numbers of a device over. Devices that share theirs, as those of
