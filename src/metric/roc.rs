@@ -196,45 +196,8 @@ pub(super) fn check_fpr(field: &'static str, fpr: f64) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde_json::Value;
 
     use super::{super::items::UNDEFINED, *};
-
-    fn numbers(value: &Value) -> Vec<f64> {
-        let numbers = value.as_array().unwrap().iter();
-        numbers.map(|number| number.as_f64().unwrap()).collect()
-    }
-
-    fn of(case: &Value) -> Roc {
-        let labels: Vec<bool> = numbers(&case["labels"]).iter().map(|l| *l == 1.0).collect();
-        Roc::new(&numbers(&case["probs"]), &labels).unwrap()
-    }
-
-    /// Values of scikit-learn 1.9.1.
-    #[test]
-    fn reference() {
-        let text = include_str!("../../tests/reference/metrics.json");
-        let reference: Value = serde_json::from_str(text).unwrap();
-        let cases = reference["cases"].as_array().unwrap();
-        assert_eq!(cases.len(), 8);
-        for case in cases {
-            let (roc, frame) = (of(case), &case["frame"]);
-            let auc = frame["auc"].as_f64().unwrap();
-            assert!((roc.auc() - auc).abs() < 1e-12, "{}", case["name"]);
-            let expected = numbers(&frame["fpr"])
-                .into_iter()
-                .zip(numbers(&frame["tpr"]));
-            let found: Vec<_> = roc.corners().map(|p| (p.fpr, p.tpr)).collect();
-            assert_eq!(found.len(), expected.len(), "{}", case["name"]);
-            for (found, expected) in found.into_iter().zip(expected) {
-                assert!((found.0 - expected.0).abs() < 1e-12, "{}", case["name"]);
-                assert!((found.1 - expected.1).abs() < 1e-12, "{}", case["name"]);
-            }
-            if let Some(auc) = case["video"]["auc"].as_f64() {
-                assert!((of(&case["video"]).auc() - auc).abs() < 1e-12);
-            }
-        }
-    }
 
     #[test]
     fn points_and_thresholds() {
@@ -257,6 +220,38 @@ mod tests {
                 (1.0, 1.0, 0.0),
             ]
         );
+    }
+
+    #[test]
+    fn corners_are_where_the_curve_turns() {
+        let corners = |scores: &[f64], labels: &[bool]| {
+            let roc = Roc::new(scores, labels).unwrap();
+            let corners = roc.corners().map(|point| (point.fpr, point.tpr));
+            corners.collect::<Vec<_>>()
+        };
+        let labels = [true, true, true, true, false, false];
+        let perfect = corners(&[6.0, 5.0, 4.0, 3.0, 2.0, 1.0], &labels);
+        assert_eq!(perfect, [(0.0, 0.0), (0.0, 0.25), (0.0, 1.0), (1.0, 1.0)]);
+        assert_eq!(corners(&[1.0; 6], &labels), [(0.0, 0.0), (1.0, 1.0)]);
+        let two = corners(&[2.0, 2.0, 2.0, 2.0, 1.0, 1.0], &labels);
+        assert_eq!(two, [(0.0, 0.0), (0.0, 1.0), (1.0, 1.0)]);
+    }
+
+    #[test]
+    fn the_rate_within_a_bound_is_not_interpolated() {
+        let scores: Vec<f64> = (0..20).map(|item| -f64::from(item)).collect();
+        let labels: Vec<bool> = (0..20).map(|item| item % 2 == 1).collect();
+        let roc = Roc::new(&scores, &labels).unwrap();
+        for (max_fpr, tpr) in [(0.0, 0.0), (0.1, 0.1), (0.19, 0.1), (0.3, 0.3), (1.0, 1.0)] {
+            assert_eq!(roc.tpr_at_fpr(max_fpr).unwrap(), tpr);
+        }
+        for max_fpr in [-0.1, 1.1, f64::NAN] {
+            let refused = roc.tpr_at_fpr(max_fpr).unwrap_err().to_string();
+            assert!(
+                refused.starts_with("max_fpr must be from 0 to 1"),
+                "{refused}"
+            );
+        }
     }
 
     #[test]
@@ -313,16 +308,23 @@ mod tests {
             let mapped: Vec<f64> = scores.iter().map(|score| 3.0 * score.atan() - 8.0).collect();
             let mapped = Roc::new(&mapped, &labels).unwrap();
             prop_assert_eq!(roc.auc(), mapped.auc());
+            prop_assert_eq!(roc.average_precision(), mapped.average_precision());
+            prop_assert_eq!(roc.equal_error_rate(), mapped.equal_error_rate());
             let places = |roc: &Roc| roc.points().map(|p| (p.fpr, p.tpr)).collect::<Vec<_>>();
             prop_assert_eq!(places(&roc), places(&mapped));
         }
 
         #[test]
-        fn flipped_labels_mirror_the_area((scores, labels) in items()) {
+        fn flipped_labels_and_negated_scores_mirror_the_curve((scores, labels) in items()) {
             let flipped: Vec<bool> = labels.iter().map(|label| !label).collect();
-            let auc = Roc::new(&scores, &labels).unwrap().auc();
-            let mirrored = Roc::new(&scores, &flipped).unwrap().auc();
-            prop_assert!((auc + mirrored - 1.0).abs() < 1e-12);
+            let negated: Vec<f64> = scores.iter().map(|score| -score).collect();
+            let roc = Roc::new(&scores, &labels).unwrap();
+            for mirrored in [Roc::new(&scores, &flipped), Roc::new(&negated, &labels)] {
+                let mirrored = mirrored.unwrap();
+                prop_assert!((roc.auc() + mirrored.auc() - 1.0).abs() < 1e-12);
+                let errors = roc.equal_error_rate() + mirrored.equal_error_rate();
+                prop_assert!((errors - 1.0).abs() < 1e-12);
+            }
         }
 
         #[test]
@@ -342,6 +344,30 @@ mod tests {
                 prop_assert!(pair[0].fpr <= pair[1].fpr && pair[0].tpr <= pair[1].tpr);
                 prop_assert!(pair[0].threshold >= pair[1].threshold);
             }
+        }
+
+        #[test]
+        fn what_is_read_off_lies_on_the_curve((scores, labels) in items(), max_fpr in 0.0..=1.0) {
+            let roc = Roc::new(&scores, &labels).unwrap();
+            let tpr = roc.tpr_at_fpr(max_fpr).unwrap();
+            let best = roc.points().filter(|p| p.fpr <= max_fpr).map(|p| p.tpr);
+            prop_assert_eq!(tpr, best.fold(0.0, f64::max));
+
+            let rate = roc.equal_error_rate();
+            let points: Vec<_> = roc.points().collect();
+            let on_a_piece = points.windows(2).any(|pair| {
+                let (width, height) = (pair[1].fpr - pair[0].fpr, pair[1].tpr - pair[0].tpr);
+                let across = (rate - pair[0].fpr) * height - (1.0 - rate - pair[0].tpr) * width;
+                (pair[0].fpr..=pair[1].fpr).contains(&rate) && across.abs() < 1e-12
+            });
+            prop_assert!(on_a_piece, "{}", rate);
+
+            let corners: Vec<_> = roc.corners().collect();
+            let area = |points: &[RocPoint]| -> f64 {
+                let pieces = points.windows(2);
+                pieces.map(|p| (p[1].fpr - p[0].fpr) * (p[1].tpr + p[0].tpr) / 2.0).sum()
+            };
+            prop_assert!((area(&corners) - roc.auc()).abs() < 1e-12);
         }
     }
 }
