@@ -62,7 +62,7 @@
 //! | [`gradient`] | algebra over gradients: norms, inner products, combinations, global clipping |
 //! | [`perturbation`] | ascents, and copies of a model at other points |
 //! | [`domain`] | domain batches, the domain data loader, splits, leave-one-domain-out |
-//! | [`metric`] | ROC curves and their area |
+//! | [`metric`] | AUC, AP, EER and others by frame and by video, how sure they are, and DeLong's test |
 #![cfg_attr(
     feature = "dataset",
     doc = "| [`how_do_i`] | answers with code: several loss terms, two optimizers, clipping, mixed precision, resuming, … |"
@@ -73,7 +73,7 @@
 )]
 #![cfg_attr(
     feature = "train",
-    doc = "| [`train`] | training inside burn's `Learner`; metrics of the steps for its dashboard |"
+    doc = "| [`train`] | training inside burn's `Learner`; metrics for its dashboard |"
 )]
 //!
 //! # Features
