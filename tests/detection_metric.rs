@@ -112,8 +112,7 @@ fn logged(directory: &Path, split: &str, name: &str) -> f64 {
     let path = directory
         .join(split)
         .join("epoch-1")
-        .join(name)
-        .with_extension("log");
+        .join(format!("{name}.log"));
     let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
     let last = text.lines().last().expect("a line");
     match NumericEntry::deserialize(last) {

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{
     Roc,
-    items::{numbers, of_two_classes},
+    items::{both_classes, numbers},
     ranking::Ranking,
 };
 use crate::{
@@ -53,7 +53,7 @@ impl BootstrapConfig {
     /// fewer than two different ones.
     pub fn init_clusters<K: Ord>(&self, labels: &[bool], clusters: &[K]) -> Result<Bootstrap> {
         self.check()?;
-        of_two_classes("bootstrap", &vec![0.0; labels.len()], labels)?;
+        both_classes("bootstrap", labels)?;
         if clusters.len() != labels.len() {
             let (clusters, labels) = (clusters.len(), labels.len());
             return Err(refused(format!(
@@ -79,7 +79,7 @@ impl BootstrapConfig {
             (has(false), has(true))
         };
         if self.stratified {
-            units.sort_by_key(kind);
+            units.sort_by_cached_key(kind);
         }
         let same = |a: &Range<usize>, b: &Range<usize>| !self.stratified || kind(a) == kind(b);
         let strata = units.chunk_by(same).map(<[_]>::to_vec).collect();

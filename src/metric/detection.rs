@@ -2,7 +2,7 @@ use burn::config::Config;
 use serde::Serialize;
 
 use super::{
-    Aggregation, Calibration, Roc, VideoKey, VideoScores,
+    Calibration, FrameAggregation, Roc, VideoKey, VideoScores,
     accuracy::{accuracy, check_threshold},
     auc_standard_error,
     calibration::check_bins,
@@ -25,8 +25,8 @@ pub struct DetectionMetricsConfig {
     #[config(default = 15)]
     pub calibration_bins: usize,
     /// How the probabilities of a video's frames become the video's. Default: their mean.
-    #[config(default = "Aggregation::Mean")]
-    pub aggregation: Aggregation,
+    #[config(default = "FrameAggregation::Mean")]
+    pub aggregation: FrameAggregation,
 }
 
 impl DetectionMetricsConfig {
@@ -63,6 +63,7 @@ impl DetectionMetricsConfig {
             }
         };
         Ok(DetectionMetrics {
+            definitions: DEFINITIONS,
             threshold: self.threshold,
             calibration_bins: self.calibration_bins,
             frame,
@@ -124,6 +125,8 @@ impl DetectionMetricsConfig {
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DetectionMetrics {
+    /// What the names mean where a name has several meanings in use.
+    pub definitions: &'static str,
     /// From which probability on an item is called forged, for the accuracy.
     pub threshold: f64,
     /// The number of bins, of equal width, of the calibration error.
@@ -134,13 +137,19 @@ pub struct DetectionMetrics {
     pub video: Option<VideoMetrics>,
 }
 
+const DEFINITIONS: &str = "equal_error_rate: interpolated linearly; tpr_at_fpr: the largest TPR \
+    with an FPR of at most max_fpr, not interpolated; average_precision: sum of steps; accuracy: \
+    positive from the threshold on; log_loss: nats, probabilities at least 2^-52 from 0 and 1; \
+    calibration_error: of the probability of being positive, bins of equal width, empty ones left \
+    out; auc_standard_error: DeLong's, as if items were independent";
+
 /// The numbers of a test set's videos, and how they were made of frames.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct VideoMetrics {
     /// What makes a video one video.
     pub key: &'static str,
     /// How the probabilities of a video's frames became the video's.
-    pub aggregation: Aggregation,
+    pub aggregation: FrameAggregation,
     /// The fewest and the most frames of a video.
     pub frames: [usize; 2],
     /// The numbers.
@@ -195,7 +204,7 @@ mod tests {
         let config = DetectionMetricsConfig::new()
             .with_threshold(0.25)
             .with_false_positive_rates(vec![0.5])
-            .with_aggregation(Aggregation::Max);
+            .with_aggregation(FrameAggregation::Max);
         let probabilities = [0.25, 0.75, 0.5, 0.125, 1.0];
         let metrics = config
             .measure(&probabilities, &labels, Some(&videos))

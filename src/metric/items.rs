@@ -32,8 +32,13 @@ pub(super) fn of_two_classes<S: Copy + Into<f64>>(
     labels: &[bool],
 ) -> Result<Vec<f64>> {
     let scores = numbers(metric, scores, labels)?;
+    both_classes(metric, labels)?;
+    Ok(scores)
+}
+
+pub(super) fn both_classes(metric: &'static str, labels: &[bool]) -> Result<()> {
     let class = match (labels.contains(&true), labels.contains(&false)) {
-        (true, true) => return Ok(scores),
+        (true, true) => return Ok(()),
         (true, false) => "positive",
         (false, _) => "negative",
     };

@@ -47,7 +47,7 @@ impl fmt::Display for VideoKey {
 /// How the scores of a video's frames become one score.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Aggregation {
+pub enum FrameAggregation {
     /// Their mean, as most of the field does.
     #[default]
     Mean,
@@ -61,11 +61,11 @@ pub enum Aggregation {
 /// work too.
 ///
 /// ```
-/// use roga::metric::{Aggregation, Roc, VideoScores};
+/// use roga::metric::{FrameAggregation, Roc, VideoScores};
 ///
 /// let frames = ["a", "a", "b", "b"];
 /// let labels = [false, false, true, true];
-/// let videos = VideoScores::new(&frames, &[0.25, 0.75, 0.5, 1.0], &labels, Aggregation::Mean)?;
+/// let videos = VideoScores::new(&frames, &[0.25, 0.75, 0.5, 1.0], &labels, FrameAggregation::Mean)?;
 /// assert_eq!(videos.scores(), [0.5, 0.75]);
 /// assert_eq!(Roc::new(videos.scores(), videos.labels())?.auc(), 1.0);
 /// # Ok::<(), roga::Error>(())
@@ -90,7 +90,7 @@ impl<K: Clone + fmt::Debug + Hash + Ord> VideoScores<K> {
         keys: &[K],
         scores: &[S],
         labels: &[bool],
-        aggregation: Aggregation,
+        aggregation: FrameAggregation,
     ) -> Result<Self> {
         let videos = Self::gather(keys, scores, labels, aggregation)?;
         for (key, video) in &videos {
@@ -109,7 +109,7 @@ impl<K: Clone + fmt::Debug + Hash + Ord> VideoScores<K> {
         scores: &[S],
         labels: &[bool],
     ) -> Result<Self> {
-        let videos = Self::gather(keys, scores, labels, Aggregation::Mean)?;
+        let videos = Self::gather(keys, scores, labels, FrameAggregation::Mean)?;
         Ok(Self::of(videos))
     }
 
@@ -118,7 +118,7 @@ impl<K: Clone + fmt::Debug + Hash + Ord> VideoScores<K> {
         keys: &'a [K],
         scores: &[S],
         labels: &[bool],
-        aggregation: Aggregation,
+        aggregation: FrameAggregation,
     ) -> Result<Vec<(&'a K, Video)>> {
         let scores = numbers("video score", scores, labels)?;
         if keys.len() != scores.len() {
@@ -141,7 +141,7 @@ impl<K: Clone + fmt::Debug + Hash + Ord> VideoScores<K> {
         }
         let mut videos: Vec<(&K, Video)> = videos.into_iter().collect();
         for (key, video) in &mut videos {
-            if aggregation == Aggregation::Mean {
+            if aggregation == FrameAggregation::Mean {
                 video.score /= video.frames as f64;
             }
             if video.score.is_nan() {
@@ -194,10 +194,10 @@ struct Video {
 }
 
 impl Video {
-    fn add(&mut self, frame: Self, aggregation: Aggregation) {
+    fn add(&mut self, frame: Self, aggregation: FrameAggregation) {
         self.score = match aggregation {
-            Aggregation::Mean => self.score + frame.score,
-            Aggregation::Max => self.score.max(frame.score),
+            FrameAggregation::Mean => self.score + frame.score,
+            FrameAggregation::Max => self.score.max(frame.score),
         };
         self.frames += frame.frames;
         self.positives += frame.positives;
@@ -224,8 +224,13 @@ mod tests {
             key("NeuralTextures"),
         ];
         let labels = [true; 3];
-        let videos =
-            VideoScores::new(&keys, &[0.5_f32, 0.25, 1.0], &labels, Aggregation::Mean).unwrap();
+        let videos = VideoScores::new(
+            &keys,
+            &[0.5_f32, 0.25, 1.0],
+            &labels,
+            FrameAggregation::Mean,
+        )
+        .unwrap();
         assert_eq!(videos.keys(), [key("Deepfakes"), key("NeuralTextures")]);
         assert_eq!(videos.scores(), [0.25, 0.75]);
         assert_eq!(videos.labels(), [true, true]);
@@ -235,7 +240,7 @@ mod tests {
             "FaceForensics++/Deepfakes/000_003"
         );
         let highest =
-            VideoScores::new(&keys, &[0.5_f32, 0.25, 1.0], &labels, Aggregation::Max).unwrap();
+            VideoScores::new(&keys, &[0.5_f32, 0.25, 1.0], &labels, FrameAggregation::Max).unwrap();
         assert_eq!(highest.scores(), [0.25, 1.0]);
     }
 
@@ -245,7 +250,7 @@ mod tests {
             keys,
             scores,
             labels,
-            Aggregation::Mean,
+            FrameAggregation::Mean,
         ) {
             Err(Error::Metric { reason, .. }) => reason,
             other => panic!("{other:?}"),

@@ -417,12 +417,9 @@ mod tests {
             let classes = Tensor::from_ints([0, 1], &device);
             let loss = Tensor::from_floats([0.0], &device);
             let output = ClassificationOutput::new(loss, logits, classes);
-            output
-                .adapt()
-                .scores
-                .into_data()
-                .try_into_vec_as::<f64>()
-                .unwrap()
+            let input: DetectionInput = output.adapt();
+            let scores = input.scores.into_data();
+            scores.try_into_vec_as::<f64>().unwrap()
         };
         let close = |found: Vec<f64>, expected: [f64; 2]| {
             for (found, expected) in found.into_iter().zip(expected) {
