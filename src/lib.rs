@@ -61,7 +61,8 @@
 //! | [`optim`] | the wrapper, its settings and named methods (ERM, SAM, SAGM, …), its report |
 //! | [`gradient`] | algebra over gradients: norms, inner products, combinations, global clipping |
 //! | [`perturbation`] | ascents, and copies of a model at other points |
-//! | [`domain`] | domain batches, the domain data loader, splits, leave-one-domain-out |
+//! | [`domain`] | domain batches, the domain data loader, splits, protocols, selection, seeds |
+//! | [`search`] | random search over hyper-parameters, its journal and its cost |
 //! | [`metric`] | ROC curves and their area |
 #![cfg_attr(
     feature = "dataset",
@@ -107,6 +108,7 @@ pub mod gradient;
 pub mod metric;
 pub mod optim;
 pub mod perturbation;
+pub mod search;
 #[cfg(feature = "train")]
 pub mod train;
 

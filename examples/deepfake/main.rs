@@ -81,13 +81,14 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         }
         let names = settings.forgeries.iter().map(|forgery| forgery.name());
         for split in LeaveOneDomainOut::new(names)? {
-            if !settings.leaves_out(split.test()) {
+            let [left_out] = split.test() else { continue };
+            if !settings.leaves_out(left_out) {
                 continue;
             }
             for &method in &settings.methods {
                 let domains = split.partition(pictures.train.iter().cloned())?.train;
-                let folder = output::run_folder(seed, Some(split.test()), method);
-                let title = format!("without {}", split.test());
+                let folder = output::run_folder(seed, Some(left_out), method);
+                let title = format!("without {left_out}");
                 let trained = train(method, title, folder, domains)?;
                 results.push(Run::new(&settings, seed, method, &split, trained)?);
                 results.took(start_of_all.elapsed());

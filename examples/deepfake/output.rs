@@ -95,13 +95,17 @@ impl Run {
         }
         let held_out =
             split.partition(trained.scores.into_iter().map(|s| (s.forgery.clone(), s)))?;
-        let (left_out, scores) = held_out.test.for_testing();
+        let [test] = <[_; 1]>::try_from(held_out.test).map_err(|tests| roga::Error::Domains {
+            rule: "be left out one at a time",
+            found: format!("{} were", tests.len()),
+        })?;
+        let (left_out, scores) = test.for_testing();
         let seen: Vec<f64> = held_out.train.iter().map(|(name, _)| auc[name]).collect();
         let roc = curve(&scores)?;
         let draws = bootstrap(&scores);
         Ok(Self {
             seed,
-            left_out,
+            left_out: left_out.clone(),
             method,
             unseen: roc.auc(),
             seen: seen.iter().sum::<f64>() / seen.len() as f64,
@@ -112,7 +116,7 @@ impl Run {
             seconds: trained.seconds,
             skipped_steps: trained.curves.skipped,
             losses: trained.curves.losses.clone(),
-            folder: run_folder(seed, Some(split.test()), method),
+            folder: run_folder(seed, Some(&left_out), method),
             curves: trained.curves,
             roc,
             draws,
