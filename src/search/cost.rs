@@ -99,23 +99,21 @@ impl Add for Cost {
 
     /// Both together. The time of a pass is the mean one, or that of the cost whose is known.
     fn add(self, other: Self) -> Self {
-        let passes = self.passes + other.passes;
-        let known = self.seconds_per_pass.zip(other.seconds_per_pass);
-        let mean = known.map(|(here, there)| {
-            let share = if passes > 0.0 {
-                self.passes / passes
-            } else {
-                0.5
-            };
-            here * share + there * (1.0 - share)
-        });
         Self {
             trials: self.trials.saturating_add(other.trials),
             steps: self.steps.saturating_add(other.steps),
-            passes,
-            seconds_per_pass: mean.or(self.seconds_per_pass).or(other.seconds_per_pass),
+            passes: self.passes + other.passes,
+            seconds_per_pass: mean_time(&self, &other)
+                .or(self.seconds_per_pass)
+                .or(other.seconds_per_pass),
         }
     }
+}
+
+/// The seconds a pass takes in the mean of two costs whose times are known.
+fn mean_time(one: &Cost, other: &Cost) -> Option<f64> {
+    let seconds = one.seconds()? + other.seconds()?;
+    Some(seconds / (one.passes + other.passes)).filter(|mean| mean.is_finite())
 }
 
 impl Sum for Cost {

@@ -1,6 +1,6 @@
 //! The passes counted beforehand are those that the steps report.
 
-use burn::optim::SgdConfig;
+use burn::{module::ParamGroup, optim::SgdConfig};
 use roga::optim::{Ascent, Draw, Evaluation, RobustGradientAlignmentConfig as Config, Schedule};
 
 use crate::problems::{EVALUATIONS, Loss, Point, device};
@@ -42,11 +42,17 @@ fn configs() -> Vec<Config> {
         Config::sagm(0.05, 5e-4),
         Config::domain_sam(0.05),
         Config::look_ahead(5e-4),
-        // Zero in front of what is grouped, and the other way round.
+        // One of the two lengths, or neither.
         Config::new().with_rho(0.0),
         Config::new().with_gamma(0.0),
         Config::new().with_perturbed_weight(0.0),
         Config::new().with_rho(0.0).with_gamma(0.0),
+        // A group of its own.
+        Config::new().with_rho(0.0).with_gamma(0.0).with_group(
+            ParamGroup::from_predicate("theta"),
+            0.05,
+            0.0,
+        ),
     ];
     for evaluation in EVALUATIONS {
         for ascent in [Ascent::Domain, Ascent::Pooled] {
