@@ -1,5 +1,5 @@
 use super::{
-    Draw, Evaluation, RobustGradientAlignmentConfig, Schedule,
+    Draw, Evaluation, PerturbationGroup, RobustGradientAlignmentConfig, Schedule,
     evaluation::Plan,
     group::{Lengths, Perturbation},
 };
@@ -118,13 +118,12 @@ impl<'a> Counter<'a> {
     /// Those of a step, with the factors of $\rho$ and $\gamma$.
     fn mini_batches(&self, [rho, gamma]: [f64; 2], step: u64) -> Result<u128> {
         let config = self.config;
-        let groups = config.groups.iter();
-        let longest = |base: f64, of_groups: Vec<f64>| of_groups.into_iter().fold(base, f64::max);
-        let longest_rho = longest(config.rho, groups.clone().map(|group| group.rho).collect());
-        let longest_gamma = longest(config.gamma, groups.map(|group| group.gamma).collect());
+        let longest = |base: f64, of: fn(&PerturbationGroup) -> f64| {
+            config.groups.iter().map(of).fold(base, f64::max)
+        };
         let perturbation = Perturbation {
-            rho: Lengths::Uniform(longest_rho * rho),
-            gamma: Lengths::Uniform(longest_gamma * gamma),
+            rho: Lengths::Uniform(rho * longest(config.rho, |group| group.rho)),
+            gamma: Lengths::Uniform(gamma * longest(config.gamma, |group| group.gamma)),
         };
         let plan = Plan::new(config, &perturbation, &self.weights, step)?;
         let perturbed: usize = plan.points.iter().map(|point| point.terms.len()).sum();
@@ -140,7 +139,7 @@ impl<'a> Counter<'a> {
     /// Those of the first steps.
     fn total(&self, steps: u64) -> Result<u128> {
         let config = self.config;
-        let plain = self.of_step_without_perturbation()?;
+        let plain = self.mini_batches([0.0, 0.0], 0)?;
         let warmup = config.warmup_steps.min(steps);
         let counted = self.settled().clamp(warmup, steps);
         let mut total = u128::from(warmup) * plain;
@@ -158,10 +157,6 @@ impl<'a> Counter<'a> {
             total += u128::from(perturbed) * self.of_step(first)?;
         }
         Ok(total)
-    }
-
-    fn of_step_without_perturbation(&self) -> Result<u128> {
-        self.mini_batches([0.0, 0.0], 0)
     }
 
     /// From which step on all perturbed steps cost the same.

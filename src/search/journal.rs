@@ -452,21 +452,23 @@ mod tests {
     #[test]
     fn what_is_no_journal_is_refused_and_left_as_it_is() {
         let header = header_line(&space(), 5).unwrap();
+        let twice = "{\"hyper_parameters\":{\"index\":1,\"values\":{}},\
+                     \"result\":{\"auc\":1,\"curve\":[]}}\n";
         for (bytes, said) in [
             ("a,b,c".to_string(), "it is not the journal of a search"),
             ("a,b,c\n".into(), "it is not the journal of a search"),
-            ("{\"format\":\"other\",\"version\":1}\n".into(), "it is not the journal of a search"),
-            (header.replace("\"version\":1", "\"version\":2"), "it is of version 2"),
+            (
+                "{\"format\":\"other\",\"version\":1}\n".into(),
+                "it is not the journal of a search",
+            ),
+            (
+                header.replace("\"version\":1", "\"version\":2"),
+                "it is of version 2",
+            ),
             (header.clone() + "{\"hyper\n{\"", "line 2: "),
             (header.clone() + "\n", "line 2: "),
             (
-                header.clone()
-                    + &r#"{"hyper_parameters":{"index":1,"values":{}},"result":{"auc":1,"curve":[]}}"#
-                        .to_string()
-                        .repeat(1)
-                    + "\n"
-                    + r#"{"hyper_parameters":{"index":1,"values":{}},"result":{"auc":1,"curve":[]}}"#
-                    + "\n",
+                header.clone() + twice + twice,
                 "line 3: trial 1 stands twice",
             ),
         ] {
