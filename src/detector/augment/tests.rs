@@ -297,3 +297,74 @@ fn presets_have_names_and_settings_go_through_json() {
     // Of (1/2)^4 (5/6)^3 of the pictures, not a bit changes.
     assert!(same.count().abs_diff(14) < 15);
 }
+
+/// Through the loader: what was augmented how, of pictures that each have a class.
+#[test]
+fn any_number_of_workers_augments_alike_and_classes_are_treated_alike() {
+    use burn::{
+        data::{
+            dataloader::{DataLoader, batcher::Batcher},
+            dataset::InMemDataset,
+        },
+        tensor::Device,
+    };
+
+    use crate::domain::{DomainDataLoaderBuilder, EpochLength};
+
+    #[derive(Clone)]
+    struct Keep;
+    type Item = (RgbImage, u8);
+    impl Batcher<Item, Vec<Item>> for Keep {
+        fn batch(&self, items: Vec<Item>, _: &Device) -> Vec<Item> {
+            items
+        }
+    }
+
+    let picture = RgbImage::from_fn(12, 9, |x, y| Rgb([(20 * x) as u8, (25 * y) as u8, 90]));
+    let items: Vec<Item> = (0..8).map(|i| (picture.clone(), i % 2)).collect();
+    let augmented = |config: &AugmentConfig, workers| -> Vec<Item> {
+        let config = config.clone();
+        let loader = DomainDataLoaderBuilder::new(Keep)
+            .batch_size(4)
+            .seed(3)
+            .num_workers(workers)
+            .epoch(EpochLength::Steps(20))
+            .class_balanced(|item: &Item| item.1)
+            .augment(move |(picture, class): Item, random| {
+                (config.apply(&picture, random).unwrap(), class)
+            })
+            .domain("a", InMemDataset::new(items.clone()))
+            .domain("b", InMemDataset::new(items.clone()))
+            .build()
+            .unwrap();
+        let epochs = (0..2).flat_map(|_| loader.iter().collect::<Vec<_>>());
+        let batches = epochs.flat_map(|batches| {
+            let batches = batches.unwrap();
+            let all: Vec<Item> = batches
+                .iter()
+                .flat_map(|(_, batch)| batch.clone())
+                .collect();
+            all
+        });
+        batches.collect()
+    };
+    let config = all().with_flip(0.5);
+    let none = augmented(&config, 0);
+    assert_eq!(none.len(), 2 * 20 * 2 * 4);
+    for workers in [1, 3] {
+        assert!(none == augmented(&config, workers), "{workers} workers");
+    }
+    assert!(none[..160] != none[160..], "epochs differ");
+
+    let mirrored = imageops::flip_horizontal(&picture);
+    let flips = augmented(&AugmentConfig::none().with_flip(0.5), 0);
+    for class in [0, 1] {
+        let of_it = flips.iter().filter(|(_, c)| *c == class);
+        let (count, flipped) = of_it.fold((0usize, 0usize), |(count, flipped), (p, _)| {
+            (count + 1, flipped + usize::from(*p == mirrored))
+        });
+        // Four standard deviations.
+        assert_eq!(count, 160);
+        assert!(flipped.abs_diff(80) < 26, "{flipped} of class {class}");
+    }
+}
