@@ -144,7 +144,8 @@ pub(crate) fn fill(width: u32, height: u32, polygon: &[[f32; 2]]) -> Plane {
 pub(crate) fn moments(picture: &Rgb32FImage, mask: &Plane) -> [(f32, f32); 3] {
     let mut sums = [[0f64; 2]; 3];
     let mut weight = 0f64;
-    for (pixel, mask) in picture.pixels().zip(mask.pixels()) {
+    let pixels = picture.pixels().zip(mask.pixels());
+    for (pixel, mask) in pixels.filter(|(_, mask)| mask[0] > 0.0) {
         let mask = f64::from(mask[0]);
         weight += mask;
         for (sum, value) in sums.iter_mut().zip(pixel.0) {

@@ -278,6 +278,7 @@ fn match_detail(picture: &mut Rgb32FImage, reference: &Rgb32FImage, mask: &Plane
     let energy = |fine: &Rgb32FImage, smooth: &Rgb32FImage| -> f32 {
         let pairs = fine.pixels().zip(smooth.pixels()).zip(mask.pixels());
         pairs
+            .filter(|(_, m)| m[0] > 0.0)
             .map(|((f, s), m)| m[0] * (luma(f) - luma(s)).powi(2))
             .sum()
     };
