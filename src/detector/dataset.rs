@@ -148,15 +148,15 @@ impl DomainConfig {
     /// [`Forgery::apply`] return.
     pub fn build(&self, source: &dyn FaceSource, faces: &[usize]) -> Result<Vec<Sample>> {
         self.check_faces(source, faces)?;
-        let jobs: Vec<(usize, usize)> = faces
-            .iter()
-            .flat_map(|&face| (0..self.copies).map(move |copy| (face, copy)))
-            .collect();
-        let pairs = in_parallel(self.threads, jobs.len(), |job| {
-            let (face, copy) = jobs[job];
-            self.pair(source, faces, face, copy)
+        let samples = in_parallel(self.threads, faces.len(), |job| {
+            let index = faces[job];
+            let target = source.face(index)?;
+            let pairs: Result<Vec<_>> = (0..self.copies)
+                .map(|copy| self.pair(source, faces, index, &target, copy))
+                .collect();
+            Ok(pairs?.into_iter().flatten())
         })?;
-        Ok(pairs.into_iter().flatten().collect())
+        Ok(samples.into_iter().flatten().collect())
     }
 
     /// The crops of a face, of its first forgery and of the forgery's mask: the same crop of each.
@@ -166,7 +166,8 @@ impl DomainConfig {
         faces: &[usize],
         index: usize,
     ) -> Result<[RgbImage; 3]> {
-        let (target, forged) = self.forge(source, faces, index, 0)?;
+        let target = source.face(index)?;
+        let forged = self.forge(source, faces, index, &target, 0)?;
         let crop = self.encode.crop(
             target.landmarks(),
             &mut self.rng(Purpose::EncodeReal, index, 0),
@@ -190,9 +191,10 @@ impl DomainConfig {
         source: &dyn FaceSource,
         faces: &[usize],
         index: usize,
+        target: &Face,
         copy: usize,
     ) -> Result<[Sample; 2]> {
-        let (target, forged) = self.forge(source, faces, index, copy)?;
+        let forged = self.forge(source, faces, index, target, copy)?;
         let person: Arc<str> = source.person(index).into();
         let sample = |label, encoded: Encoded| Sample {
             picture: encoded.picture,
@@ -221,19 +223,17 @@ impl DomainConfig {
         source: &dyn FaceSource,
         faces: &[usize],
         index: usize,
+        target: &Face,
         copy: usize,
-    ) -> Result<(Face, Forged)> {
+    ) -> Result<Forged> {
         let mut rng = self.rng(Purpose::Forge, index, copy);
-        let target = source.face(index)?;
         let donor = if self.forgery.needs_donor() {
             Some(source.face(donor(source, faces, index, &mut rng)?)?)
         } else {
             None
         };
-        let forged = self
-            .forgery
-            .apply_from(&target, donor.as_ref(), self.strength, &mut rng)?;
-        Ok((target, forged))
+        self.forgery
+            .apply_from(target, donor.as_ref(), self.strength, &mut rng)
     }
 
     /// Encodings of real faces do not depend on the forgery: domains of the same faces and seed
