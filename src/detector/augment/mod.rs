@@ -139,8 +139,8 @@ impl AugmentConfig {
     /// What detectors are trained with in DeepfakeBench (Yan et al., NeurIPS 2023 Datasets and
     /// Benchmarks, arXiv 2307.01426), made for pictures of 256 pixels: a flip, a rotation by 10°
     /// at most and a blur by a kernel of 3 to 7 pixels, each for every second picture, changes of
-    /// brightness and contrast by a tenth or of hue, and a JPEG of quality 40 to 100 for every
-    /// second.
+    /// brightness and contrast by a tenth or of hue by 40°, and a JPEG of quality 40 to 100 for
+    /// every second. On smaller pictures the same blur and JPEG take more of a face.
     ///
     /// Where theirs takes one of three changes of colour, here each happens by itself, as often
     /// as there; of theirs, the one along principal components of colour is left out. Its resize
