@@ -1,5 +1,7 @@
 use std::path::PathBuf;
 
+#[cfg(feature = "detector")]
+use crate::detector::backbone::Mismatch;
 use crate::optim::NonFinite;
 
 /// An error of any kind, from a caller's closure, a data set or a reader.
@@ -111,6 +113,16 @@ pub enum Error {
         path: PathBuf,
         /// What is wrong with it and how it is mended.
         reason: String,
+    },
+
+    /// Published weights that are not those of the net.
+    #[cfg(feature = "detector")]
+    #[error("{}: the tensors must be those of the net, but there are {mismatch}", path.display())]
+    Weights {
+        /// The file.
+        path: PathBuf,
+        /// Everything in which they differ.
+        mismatch: Box<Mismatch>,
     },
 }
 

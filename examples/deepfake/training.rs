@@ -22,7 +22,7 @@ use burn::{
     tensor::{Device, Tensor},
 };
 use roga::{
-    detector::backbone::{ResNet, ResNetConfig},
+    detector::backbone::{Classifier, ResNet, ResNetConfig},
     domain::{DomainDataLoaderBuilder, EpochLength},
     optim::{RobustGradientAlignment, RobustGradientAlignmentRecord},
 };
