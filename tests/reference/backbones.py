@@ -1,6 +1,6 @@
 """Writes what torchvision and timm answer with weights of a fixed formula:
 backbones.json (the names and shapes of every state dict), backbones.safetensors (logits and feature
-maps) and backbone.pth (a tiny checkpoint of torch.save).
+maps) and backbone.pth (a tiny checkpoint of torch.save), and a file with a name of 21 characters.
 
     pip install torch torchvision timm safetensors
     python tests/reference/backbones.py
@@ -132,6 +132,8 @@ def tiny():
     momentum = {0: {"exp_avg": torch.zeros(4, 3, 3, 3)}}
     checkpoint = {"epoch": 3, "state_dict": weights, "optimizer": {"state": momentum}}
     torch.save(checkpoint, HERE / "backbone.pth")
+    # The name's 21 characters are in the archive, and some readers stumble over them.
+    torch.save({"a": torch.ones(1)}, HERE / "backbone-21-character.pth")
 
 
 def norm(name, channels):

@@ -125,7 +125,8 @@ impl BackboneConfig {
     }
 
     /// How pictures are normalized that the net is given: as in the training of the published
-    /// weights, and where there are none, from −1 to 1.
+    /// weights, and where there are none, from −1 to 1. Some of timm's later trainings, the one of
+    /// its B1 among them, used [`Normalization::SYMMETRIC`] too: their model cards say so.
     pub fn normalization(self) -> Normalization {
         match self {
             Self::Small | Self::Frequency | Self::Xception => Normalization::SYMMETRIC,
@@ -184,6 +185,10 @@ impl From<BackboneConfig> for &'static str {
 
 /// A net of any family. Made by [`BackboneConfig::init`], or from a net of its family.
 #[derive(Module, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one net, not a list of them"
+)]
 pub enum Backbone {
     /// A residual net.
     ResNet(ResNet),

@@ -55,6 +55,11 @@ impl Backbone {
     /// stand under `state_dict`, `model_state_dict` or `model`, and names behind `module`, are
     /// read as well. Numbers of another precision are cast to that of the net's device.
     ///
+    /// A file that `torch.save` wrote under a name of 21 characters before the dot is refused, and
+    /// renaming it does not help: the `zip` crate, up to 9.8.1 at least, takes the second entry of
+    /// such an archive's directory for the first. Written under another name, or as safetensors,
+    /// it is read.
+    ///
     /// Running statistics are shared by a net's clones, and a clone's are read along.
     ///
     /// ```no_run
@@ -109,6 +114,9 @@ const MAX_BYTES: u64 = 2 << 30;
 /// How many names of each kind an error writes out.
 const SHOWN: usize = 5;
 
+/// What helps with a file that torch reads and its reader here does not.
+const MEND: &str = "write it as safetensors, or by torch.save under a name of another length";
+
 /// The tensors of a file, none of which has been read yet.
 fn read(path: &Path) -> Result<Vec<Tensor>> {
     let unusable = |reason: String| Error::File {
@@ -127,7 +135,8 @@ fn read(path: &Path) -> Result<Vec<Tensor>> {
     let extension = path.extension().and_then(OsStr::to_str).unwrap_or_default();
     let tensors = match extension.to_ascii_lowercase().as_str() {
         "safetensors" => all(SafetensorsStore::from_file(path).map_indices_contiguous(false)),
-        "pth" | "pt" | "bin" => all(PytorchStore::from_file(path).map_indices_contiguous(false)),
+        "pth" | "pt" | "bin" => all(PytorchStore::from_file(path).map_indices_contiguous(false))
+            .map_err(|reason| format!("{reason}; if torch reads it, {MEND}")),
         _ => Err("weights must end in .safetensors, .pth, .pt or .bin".into()),
     };
     let tensors = tensors.map_err(unusable)?;
