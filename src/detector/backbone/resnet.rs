@@ -101,7 +101,8 @@ impl ResNetConfig {
     ///
     /// # Errors
     ///
-    /// [`Error::Setting`] for a size of 0, or stages of which `channels` and `blocks` differ.
+    /// [`Error::Setting`](crate::Error::Setting) for a size of 0, or stages of which `channels` and
+    /// `blocks` differ.
     pub fn init(&self, device: &Device) -> Result<ResNet> {
         self.check()?;
         let first = self.channels[0];
