@@ -8,6 +8,7 @@
 //! | [`forgery`] | the ways in which a face is forged |
 //! | [`encode`] | the one way by which real and forged faces become a network's input |
 //! | [`backbone`] | nets from a picture to logits |
+//! | [`explain`] | heat maps of what a net sees in a picture |
 //! | [`dataset`] | samples of one forgery and of the real faces behind them, split by person |
 //!
 //! ```
@@ -28,6 +29,7 @@
 pub mod backbone;
 pub mod dataset;
 pub mod encode;
+pub mod explain;
 pub mod faces;
 pub mod forgery;
 pub mod landmark;
