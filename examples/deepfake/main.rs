@@ -13,6 +13,7 @@ mod method;
 mod output;
 mod picture;
 mod progress;
+mod report;
 mod training;
 
 use std::{error::Error, path::PathBuf, process::ExitCode, time::Instant};
@@ -51,6 +52,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     progress.say("the faces are drawn or read");
     let source = data::source(&settings)?;
     let mut results = Results::new(settings.clone());
+    let mut mistakes = Vec::new();
     for &seed in &settings.seeds {
         progress.say(&format!("seed {seed}: the forgeries are made"));
         let pictures = Pictures::new(&source, &settings, seed)?;
@@ -94,12 +96,19 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
                 results.save(&args.output)?;
             }
         }
+        if mistakes.is_empty() {
+            let test = &pictures.test;
+            mistakes = report::galleries(&args.output, &results, seed, test, &device)?;
+        }
     }
     progress.finish();
     results.took(start_of_all.elapsed());
     print!("\n{}", results.table());
     for path in results.save(&args.output)? {
         println!("{}", path.display());
+    }
+    if !settings.alone {
+        println!("{}", report::write(&args.output, mistakes)?.display());
     }
     results.check_alone()
 }
