@@ -397,10 +397,10 @@ mod tests {
         let page = page(&data).unwrap();
         let methods = methods(&data);
         assert_eq!(methods.len(), 6);
-        for index in 0..methods.len() {
+        for (index, method) in methods.iter().enumerate() {
             let line = format!("stroke=\"{}\"", palette::hex(index));
             // A line in each of nine pictures and each of two legends, and twice in the style.
-            assert_eq!(page.matches(&line).count(), 9 + 2 + 2, "{}", methods[index]);
+            assert_eq!(page.matches(&line).count(), 9 + 2 + 2, "{method}");
         }
     }
 

@@ -95,9 +95,9 @@ mod tests {
         for (index, line) in LINES.iter().enumerate() {
             assert!(contrast(&hex(index), "#FFFFFF") > 4.0, "{index}");
             assert!(contrast(line.dark, "#15181D") > 4.0, "{index}");
-            for other in 0..index {
+            for (other, before) in LINES[..index].iter().enumerate() {
                 assert_ne!(hex(index), hex(other));
-                let same = index % 6 == other % 6 && line.dashes == LINES[other].dashes;
+                let same = index % 6 == other % 6 && line.dashes == before.dashes;
                 assert!(!same, "{index} and {other}");
             }
         }
