@@ -192,19 +192,18 @@ impl<'a> Runs<'a> {
             })
         };
         let left_out = self.left_out();
+        // With one left out it would be the same again.
+        let all = (left_out.len() > 1).then_some("all");
         let row = |method: &&str| -> Option<Vec<String>> {
             let cells = left_out
                 .iter()
                 .map(|left_out| cell(self.of(method, left_out)));
-            let all = self.0.iter().filter(|run| run.method == *method).collect();
-            let cells: Vec<String> = cells.chain([cell(all)]).collect();
+            let of_all = || self.0.iter().filter(|run| run.method == *method).collect();
+            let cells: Vec<String> = cells.chain(all.map(|_| cell(of_all()))).collect();
             let any = cells.iter().any(|cell| !cell.is_empty());
             any.then(|| [method.to_string()].into_iter().chain(cells).collect())
         };
-        let columns = ["method"]
-            .into_iter()
-            .chain(left_out.clone())
-            .chain(["all"]);
+        let columns = ["method"].into_iter().chain(left_out.clone()).chain(all);
         ResultTable {
             title: title.into(),
             columns: columns.map(String::from).collect(),
@@ -293,8 +292,9 @@ impl<'a> Runs<'a> {
             let (mut curves, mut cosines) = (Vec::new(), Vec::new());
             for run in self.of(method, left_out) {
                 let steps = folder.join(&run.folder).join("steps.csv");
-                curves.push(log::read(&steps)?);
-                cosines.push(log::domain_cosines(&steps)?);
+                let failed = |error| format!("{}: {error}", steps.display());
+                curves.push(log::read(&steps).map_err(failed)?);
+                cosines.push(log::domain_cosines(&steps).map_err(failed)?);
             }
             window = curves
                 .first()
@@ -329,7 +329,7 @@ impl<'a> Runs<'a> {
 }
 
 /// How many points a curve of training has at most.
-const BINS: usize = 200;
+const BINS: usize = 50;
 
 /// Means over the columns and over steps that follow each other, at most [`BINS`] of them.
 fn smooth(columns: &[&[f64]]) -> Vec<(f64, f64)> {
@@ -372,16 +372,126 @@ fn mean_matrix(title: &str, runs: &[DomainCosines]) -> Option<CosineMatrix> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
     fn curves_are_thinned_by_means() {
         assert_eq!(smooth(&[&[1.0, 2.0], &[3.0]]), [(0.0, 2.0), (1.0, 2.0)]);
-        let long: Vec<f64> = (0..401).map(f64::from).collect();
+        let long: Vec<f64> = (0..101).map(f64::from).collect();
         let thinned = smooth(&[&long]);
-        assert_eq!(thinned.len(), 134);
-        assert_eq!((thinned[0], thinned[133]), ((1.0, 1.0), (399.5, 399.5)));
+        assert_eq!(thinned.len(), 34);
+        assert_eq!((thinned[0], thinned[33]), ((1.0, 1.0), (99.5, 99.5)));
         assert!(smooth(&[]).is_empty());
         assert!(smooth(&[&[f64::NAN]])[0].1.is_nan());
+    }
+
+    /// A folder of two methods, one forgery left out, two seeds, three people.
+    fn folder() -> Result<tempfile::TempDir, Box<dyn Error>> {
+        let folder = tempfile::tempdir()?;
+        let mut runs = Vec::new();
+        for (method, shift) in [("erm", 0.0), ("roga-all", 0.25)] {
+            for seed in [1, 2] {
+                let place = format!("runs/seed-{seed}/without-mouth/{method}");
+                let of_run = folder.path().join(&place);
+                fs::create_dir_all(&of_run)?;
+                let columns = "step,outcome,loss,cosine,loss a,norm a,loss b,norm b,cosine b a";
+                let rows =
+                    format!("1,applied,{shift},0.5,1,1,1,1,0.5\n2,applied,2,-0.25,1,1,1,1,-0.25");
+                fs::write(of_run.join("steps.csv"), format!("{columns}\n{rows}\n"))?;
+                let scores = json!({ "seconds": 1.0, "scores": [{
+                    "forgery": "mouth",
+                    "scores": [0.0, 1.0, 0.5, 1.5, 1.0, 0.25 + shift],
+                    "forged": [false, true, false, true, false, true],
+                    "people": ["ada", "ada", "bo", "bo", "cy", "cy"],
+                }] });
+                fs::write(of_run.join("scores.json"), scores.to_string())?;
+                runs.push(json!({
+                    "seed": seed, "left_out": "mouth", "method": method, "unseen": 0.75 + shift,
+                    "seen": 0.5, "unseen_standard_error": 0.02, "unseen_to_erm": [shift, 0.01],
+                    "seconds": 1.0, "skipped_steps": 0, "folder": place,
+                }));
+            }
+        }
+        let settings = json!({ "rho": 0.05, "forgeries": ["mouth", "generator"], "faces": null });
+        let results = json!({ "settings": settings, "runs": runs, "seconds": 4.0 });
+        fs::write(folder.path().join("results.json"), results.to_string())?;
+        Ok(folder)
+    }
+
+    #[test]
+    fn a_folder_is_collected() -> Result<(), Box<dyn Error>> {
+        let folder = folder()?;
+        let data = collect(folder.path())?;
+        let of_table = |place: usize| &data.tables[place].rows;
+        assert_eq!(data.tables[0].columns, ["method", "mouth"]);
+        // The error of a mean of two: 0.02 / √2.
+        assert_eq!(
+            *of_table(0),
+            [["erm", "0.750 ± 0.014"], ["roga-all", "1.000 ± 0.014"]]
+        );
+        assert_eq!(*of_table(1), [["roga-all", "+0.250 ± 0.007"]]);
+        assert_eq!(
+            *of_table(3),
+            [["erm", "2", "2 s", "0"], ["roga-all", "2", "2 s", "0"]]
+        );
+
+        let roc = &data.roc.groups[0].panels[0];
+        assert!(roc.roc && data.roc.groups.len() == 1);
+        let methods: Vec<&str> = data.roc.methods().collect();
+        assert_eq!(methods, ["erm", "roga-all"]);
+        for curve in &roc.curves {
+            assert_eq!((curve.points.len(), curve.band.len()), (101, 101));
+            assert_eq!(curve.points[100], (1.0, 1.0));
+        }
+        let losses = &data.training.groups[0].panels[0];
+        assert_eq!(losses.curves[1].points, [(0.0, 0.25), (1.0, 2.0)]);
+        let matrix = &data.cosines[0].matrices[1];
+        assert_eq!(
+            (&*matrix.title, &*matrix.names),
+            ("roga-all", &["a".into(), "b".into()][..])
+        );
+        assert_eq!(matrix.means, [[1.0, 0.125], [0.125, 1.0]]);
+        let settings = [
+            ("faces", "–"),
+            ("forgeries", "mouth, generator"),
+            ("rho", "0.05"),
+        ];
+        assert_eq!(
+            data.settings,
+            settings.map(|(name, value)| (name.into(), value.into()))
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_missing_is_named() -> Result<(), Box<dyn Error>> {
+        let folder = folder()?;
+        let missing = "runs/seed-2/without-mouth/erm/scores.json";
+        fs::write(folder.path().join(missing), "{")?;
+        assert!(
+            collect(folder.path())
+                .unwrap_err()
+                .to_string()
+                .contains(missing)
+        );
+        let folder = self::folder()?;
+        let missing = "runs/seed-1/without-mouth/erm/steps.csv";
+        fs::remove_file(folder.path().join(missing))?;
+        assert!(
+            collect(folder.path())
+                .unwrap_err()
+                .to_string()
+                .contains(missing)
+        );
+        fs::remove_file(folder.path().join("results.json"))?;
+        assert!(
+            collect(folder.path())
+                .unwrap_err()
+                .to_string()
+                .contains("results.json")
+        );
+        Ok(())
     }
 }
