@@ -7,13 +7,13 @@
 
 use std::{
     fs,
-    io::BufReader,
     path::{Path, PathBuf},
 };
 
-use image::{ImageReader, Limits, RgbImage};
+use image::RgbImage;
 
 use super::{
+    data::decode,
     dataset::{FaceSource, check_index},
     landmark::{Landmarks, Part},
 };
@@ -231,21 +231,10 @@ impl FaceSource for Faces {
 /// [`Error::File`] for a file that cannot be read, is no picture, is cut short or too large.
 pub fn read_picture(path: impl AsRef<Path>) -> Result<RgbImage> {
     let path = path.as_ref();
-    let file = fs::File::open(path).map_err(|error| unreadable(path, &error))?;
-    let mut reader = ImageReader::new(BufReader::new(file))
-        .with_guessed_format()
-        .map_err(|error| unreadable(path, &error))?;
-    let mut limits = Limits::default();
-    limits.max_image_width = Some(MAX_SIDE);
-    limits.max_image_height = Some(MAX_SIDE);
-    // Four channels of 16 bits, and as much again to work in.
-    limits.max_alloc = Some(16 * u64::from(MAX_SIDE).pow(2));
-    reader.limits(limits);
-    let picture = reader.decode().map_err(|error| Error::File {
+    decode::picture(path).map_err(|fault| Error::File {
         path: path.into(),
-        reason: format!("is not a picture that can be decoded: {error}"),
-    })?;
-    Ok(picture.into_rgb8())
+        reason: format!("{fault}; {}", fault.mend()),
+    })
 }
 
 /// The names in a folder that are text, sorted.

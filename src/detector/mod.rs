@@ -8,6 +8,7 @@
 //! | [`forgery`] | the ways in which a face is forged |
 //! | [`encode`] | the one way by which real and forged faces become a network's input |
 //! | [`backbone`] | nets from a picture to logits |
+//! | [`data`] | data sets on disk: DeepfakeBench's, folders, tables, videos; their check and summary |
 //! | [`dataset`] | samples of one forgery and of the real faces behind them, split by person |
 //!
 //! ```
@@ -26,6 +27,7 @@
 //! ```
 
 pub mod backbone;
+pub mod data;
 pub mod dataset;
 pub mod encode;
 pub mod faces;

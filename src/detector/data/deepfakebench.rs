@@ -1,0 +1,450 @@
+use std::{
+    collections::HashMap,
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
+
+use super::{
+    list_file,
+    listing::Listing,
+    problem::{Fault, Problem},
+    record::{Compression, Label, PictureRecord, Split, frame_number},
+    root::Root,
+};
+use crate::{Error, Result};
+
+/// The labels that DeepfakeBench's lists use, and the class of each.
+pub const DEEPFAKEBENCH_LABELS: [(&str, Label); 24] = [
+    ("FF-real", Label::Real),
+    ("FF-DF", Label::Fake),
+    ("FF-F2F", Label::Fake),
+    ("FF-FS", Label::Fake),
+    ("FF-NT", Label::Fake),
+    ("FF-FH", Label::Fake),
+    ("FF-SH", Label::Fake),
+    ("DFD_real", Label::Real),
+    ("DFD_fake", Label::Fake),
+    ("CelebDFv1_real", Label::Real),
+    ("CelebDFv1_fake", Label::Fake),
+    ("CelebDFv2_real", Label::Real),
+    ("CelebDFv2_fake", Label::Fake),
+    ("DFDCP_Real", Label::Real),
+    ("DFDCP_FakeA", Label::Fake),
+    ("DFDCP_FakeB", Label::Fake),
+    ("DFDC_Real", Label::Real),
+    ("DFDC_Fake", Label::Fake),
+    ("DF_real", Label::Real),
+    ("DF_fake", Label::Fake),
+    ("UADFV_Real", Label::Real),
+    ("UADFV_Fake", Label::Fake),
+    ("roop_Real", Label::Real),
+    ("roop_Fake", Label::Fake),
+];
+
+/// The class of a label of DeepfakeBench.
+pub(super) fn class_of(label: &str) -> Option<Label> {
+    let known = DEEPFAKEBENCH_LABELS.iter();
+    known
+        .copied()
+        .find_map(|(name, class)| (name == label).then_some(class))
+}
+
+/// The reader of data sets as DeepfakeBench prepares them: lists `<dataset>.json` and, below a
+/// root, `…/frames/<video>/<frame>.png` with `landmarks` and `masks` beside `frames`.
+///
+/// A list holds data set → label → split → (compression →) video → `{label, frames, masks}`; the
+/// level of the compression is there or not. Labels are those of [`DEEPFAKEBENCH_LABELS`]: each is
+/// the domain of its pictures. A video that stands where a split's videos are expected is taken as
+/// one; DeepfakeBench's own script writes `val` of DFDC so. The data set of all labels `FF-…` is
+/// `FaceForensics++`, whichever of its lists they stand in: they share their real pictures. Fewer
+/// frames than were asked for is
+/// normal.
+///
+/// # Persons
+///
+/// Whom a video shows follows from its name where the data set's makers number people:
+///
+/// | data set | video | persons |
+/// |---|---|---|
+/// | FaceForensics++, FaceShifter | `071`, `071_054` | `FaceForensics++/071`, `…/054` |
+/// | DeepFakeDetection | `01_02__exit__X` | `DeepFakeDetection/01`, `…/02` |
+/// | Celeb-DF | `id0_id16_0003` | `Celeb-DF-v2/id0`, `…/id16` |
+/// | DeeperForensics | `000_M101` | `FaceForensics++/000`, `DeeperForensics-1.0/M101` |
+/// | UADFV | `0007_fake` | `UADFV/0007` |
+///
+/// In all others each video is a person of its own.
+///
+/// Source: Yan et al., "DeepfakeBench: A Comprehensive Benchmark of Deepfake Detection", NeurIPS
+/// 2023 Datasets and Benchmarks, arXiv 2307.01426.
+#[derive(burn::config::Config, Debug, PartialEq)]
+pub struct DeepfakeBenchConfig {
+    /// The folder that the lists' relative paths begin at: DeepfakeBench's `rgb_dir`.
+    pub root: PathBuf,
+    /// What is taken off the beginning of the lists' paths, where they were made on another
+    /// machine.
+    #[config(default = "String::new()")]
+    pub strip: String,
+}
+
+impl DeepfakeBenchConfig {
+    /// Reads a list. Pictures are not looked at: that is [`Listing::check`]'s.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::File`] where the root or the list cannot be read, the list is larger than
+    /// [`MAX_LIST_BYTES`](super::MAX_LIST_BYTES), or is no JSON of this shape. What is wrong with
+    /// single labels, splits, videos and paths is kept for the check.
+    pub fn read(&self, list: impl AsRef<Path>) -> Result<Listing> {
+        let list = list.as_ref();
+        let root = Root::open(&self.root)?;
+        let bytes = list_file::read(list)?;
+        let Branches(datasets) = serde_json::from_slice(&bytes).map_err(|error| Error::File {
+            path: list.into(),
+            reason: format!("is no list of DeepfakeBench's: {error}"),
+        })?;
+        let mut reader = Reader {
+            list,
+            root: &root,
+            strip: &self.strip,
+            listing: Listing::default(),
+        };
+        for (dataset, labels) in datasets {
+            reader.dataset(&dataset, labels)?;
+        }
+        reader.listing.sort();
+        Ok(reader.listing)
+    }
+}
+
+/// A level of the list.
+enum Node {
+    Video(Video),
+    Branches(Branches),
+    /// Neither text nor list is expected there.
+    Other,
+}
+
+struct Branches(Vec<(String, Node)>);
+
+#[derive(Default)]
+struct Video {
+    label: Option<String>,
+    frames: Vec<String>,
+    masks: Vec<String>,
+}
+
+struct Reader<'a> {
+    list: &'a Path,
+    root: &'a Root,
+    strip: &'a str,
+    listing: Listing,
+}
+
+/// Where in the list a video stands.
+#[derive(Clone)]
+struct Place<'a> {
+    dataset: &'a Arc<str>,
+    label: &'a str,
+    split: Split,
+    compression: Option<Compression>,
+}
+
+impl Place<'_> {
+    fn path(&self, below: &str) -> String {
+        let compression = self.compression.map_or("", Compression::name);
+        let slash = if compression.is_empty() { "" } else { "/" };
+        let Self {
+            dataset,
+            label,
+            split,
+            ..
+        } = self;
+        format!("{dataset}/{label}/{split}/{compression}{slash}{below}")
+    }
+}
+
+impl Reader<'_> {
+    fn dataset(&mut self, dataset: &str, labels: Node) -> Result<()> {
+        let Some(labels) = self.branches(dataset.into(), labels) else {
+            return Ok(());
+        };
+        for (label, splits) in labels {
+            let place = format!("{dataset}/{label}");
+            if class_of(&label).is_none() {
+                self.problem(place, Fault::UnknownLabel(label));
+                continue;
+            }
+            for (split, videos) in self.branches(place.clone(), splits).unwrap_or_default() {
+                let Ok(split) = split.parse() else {
+                    self.problem(place.clone(), Fault::UnknownSplit(split));
+                    continue;
+                };
+                let place = Place {
+                    dataset: &family(dataset, &label).into(),
+                    label: &label,
+                    split,
+                    compression: None,
+                };
+                self.videos(&place, videos)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The videos of a split, or of one compression in it.
+    fn videos(&mut self, place: &Place<'_>, node: Node) -> Result<()> {
+        if let Node::Video(video) = node {
+            // Its name is lost; its frames' folder has it.
+            let folder = video.frames.first().and_then(|frame| {
+                let mut parts = frame.rsplit(['/', '\\']);
+                parts.nth(1).map(str::to_owned)
+            });
+            return self.video(place, &folder.unwrap_or_default(), video);
+        }
+        for (name, node) in self.branches(place.path(""), node).unwrap_or_default() {
+            let compression = name.parse().ok().filter(|_| place.compression.is_none());
+            match (node, compression) {
+                (Node::Video(video), _) => self.video(place, &name, video)?,
+                (node, Some(compression)) => {
+                    let place = Place {
+                        compression: Some(compression),
+                        ..place.clone()
+                    };
+                    self.videos(&place, node)?;
+                }
+                _ => self.problem(
+                    place.path(&name),
+                    Fault::Malformed("neither a video with frames nor a compression".into()),
+                ),
+            }
+        }
+        Ok(())
+    }
+
+    fn video(&mut self, place: &Place<'_>, name: &str, video: Video) -> Result<()> {
+        let label = video.label.as_deref().unwrap_or(place.label);
+        if class_of(label).is_none() {
+            self.problem(place.path(name), Fault::UnknownLabel(label.into()));
+            return Ok(());
+        }
+        if label != place.label {
+            let text = format!("the label `{label}` below the label `{}`", place.label);
+            self.problem(place.path(name), Fault::Malformed(text));
+            return Ok(());
+        }
+        let domain: Arc<str> = label.into();
+        let masks: HashMap<&str, &String> = video.masks.iter().map(|m| (stem(m), m)).collect();
+        let key: Arc<str> = format!("{}/{label}/{name}", place.dataset).into();
+        for frame in &video.frames {
+            match self.record(place, &domain, &key, name, frame, &masks) {
+                Ok(record) => self.listing.push(record),
+                Err(fault) => {
+                    let file = format!("{}, {frame}", place.path(name));
+                    self.problem(file, fault);
+                }
+            }
+        }
+        list_file::check_count(self.list, self.listing.len())
+    }
+
+    fn record(
+        &self,
+        place: &Place<'_>,
+        domain: &Arc<str>,
+        video: &Arc<str>,
+        name: &str,
+        frame: &str,
+        masks: &HashMap<&str, &String>,
+    ) -> Result<PictureRecord, Fault> {
+        let below = self.root.below(self.strip, frame)?;
+        let label = class_of(domain).ok_or_else(|| Fault::UnknownLabel((**domain).into()))?;
+        let beside = |folder: &str, extension: &str| {
+            let path = beside_frames(&below.id, folder, extension)?;
+            Some(self.root.real.join(path))
+        };
+        let mask = match masks.get(stem(&below.id)) {
+            Some(mask) => Some(self.root.below(self.strip, mask)?.file),
+            None if label == Label::Fake => beside("masks", "png"),
+            None => None,
+        };
+        Ok(PictureRecord {
+            label,
+            domain: domain.clone(),
+            dataset: place.dataset.clone(),
+            persons: persons(place.dataset, domain, name, &below.id),
+            video: video.clone(),
+            frame: frame_number(&below.id),
+            split: Some(place.split),
+            compression: place.compression.or_else(|| compression_in(&below.id)),
+            landmarks: beside("landmarks", "npy"),
+            mask,
+            root: self.root.real.clone(),
+            file: below.file,
+            id: below.id,
+        })
+    }
+
+    /// What is below a place; nothing is nothing, and something else a problem.
+    fn branches(&mut self, place: String, node: Node) -> Option<Vec<(String, Node)>> {
+        if let Node::Branches(Branches(branches)) = node {
+            return Some(branches);
+        }
+        self.problem(place, Fault::Malformed("not an object of names".into()));
+        None
+    }
+
+    fn problem(&mut self, place: String, fault: Fault) {
+        let problem = Problem::in_list(self.list, place, fault);
+        self.listing.problem(problem);
+    }
+}
+
+/// The path of what belongs to a frame: another folder in the place of `frames`.
+fn beside_frames(id: &str, folder: &str, extension: &str) -> Option<String> {
+    let mut parts: Vec<&str> = id.split('/').collect();
+    let at = parts.iter().rposition(|part| *part == "frames")?;
+    parts[at] = folder;
+    let path = parts.join("/");
+    let (stem, _) = path.rsplit_once('.')?;
+    Some(format!("{stem}.{extension}"))
+}
+
+/// A file's name without its extensions: a frame and its mask share it.
+fn stem(path: &str) -> &str {
+    let name = last_part(path);
+    name.split('.').next().unwrap_or(name)
+}
+
+fn last_part(path: &str) -> &str {
+    path.rsplit(['/', '\\']).next().unwrap_or(path)
+}
+
+/// Lists without the level of the compression still have it in their paths.
+fn compression_in(id: &str) -> Option<Compression> {
+    id.split('/').find_map(|part| part.parse().ok())
+}
+
+/// The data set of a label. FaceForensics++ has several lists, which share their real pictures.
+fn family<'a>(dataset: &'a str, label: &str) -> &'a str {
+    if label.starts_with("FF-") {
+        "FaceForensics++"
+    } else {
+        dataset
+    }
+}
+
+/// Whom a video shows or is made from.
+fn persons(dataset: &str, label: &str, video: &str, id: &str) -> Vec<Arc<str>> {
+    let of = |family: &str, people: &[&str]| -> Vec<Arc<str>> {
+        let names = people.iter().map(|name| format!("{family}/{name}").into());
+        names.collect()
+    };
+    match label {
+        _ if label.starts_with("FF-") => of(dataset, &video.split('_').collect::<Vec<_>>()),
+        _ if label.starts_with("DFD_") => {
+            let people = video.split("__").next().unwrap_or(video);
+            of("DeepFakeDetection", &people.split('_').collect::<Vec<_>>())
+        }
+        _ if label.starts_with("CelebDF") => {
+            let people: Vec<&str> = video.split('_').filter(|p| p.starts_with("id")).collect();
+            // The videos from YouTube have a number and no name.
+            match &people[..] {
+                [] => of(dataset, &[video]),
+                people => of(dataset, people),
+            }
+        }
+        "DF_fake" => match video.split_once('_') {
+            Some((target, source)) => {
+                let target = of("FaceForensics++", &[target]);
+                [target, of(dataset, &[source])].concat()
+            }
+            None => of(dataset, &[video]),
+        },
+        "DF_real" => {
+            let mut parts = id.split('/').skip_while(|part| *part != "source_videos");
+            of(dataset, &[parts.nth(1).unwrap_or(video)])
+        }
+        "UADFV_Fake" => of(dataset, &[video.trim_end_matches("_fake")]),
+        _ => of(dataset, &[video]),
+    }
+}
+
+impl<'de> Deserialize<'de> for Branches {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Node::deserialize(deserializer)? {
+            Node::Branches(branches) => Ok(branches),
+            _ => Err(serde::de::Error::custom("must be an object of data sets")),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Node {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(NodeVisitor)
+    }
+}
+
+struct NodeVisitor;
+
+impl<'de> Visitor<'de> for NodeVisitor {
+    type Value = Node;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Node, A::Error> {
+        let mut video = None::<Video>;
+        let mut branches = Vec::new();
+        while let Some(key) = map.next_key::<String>()? {
+            match &*key {
+                "label" => video.get_or_insert_default().label = map.next_value()?,
+                "frames" => {
+                    let frames: Option<_> = map.next_value()?;
+                    video.get_or_insert_default().frames = frames.unwrap_or_default();
+                }
+                "masks" => {
+                    let masks: Option<_> = map.next_value()?;
+                    video.get_or_insert_default().masks = masks.unwrap_or_default();
+                }
+                _ => branches.push((key, map.next_value()?)),
+            }
+        }
+        Ok(video.map_or(Node::Branches(Branches(branches)), Node::Video))
+    }
+
+    fn visit_unit<E>(self) -> Result<Node, E> {
+        Ok(Node::Branches(Branches(Vec::new())))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Node, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Node::Other)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Node, E> {
+        Ok(Node::Other)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Node, E> {
+        Ok(Node::Other)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Node, E> {
+        Ok(Node::Other)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Node, E> {
+        Ok(Node::Other)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Node, E> {
+        Ok(Node::Other)
+    }
+}
