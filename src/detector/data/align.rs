@@ -225,3 +225,134 @@ fn five_points(landmarks: &Landmarks) -> [[f32; 2]; 5] {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detector::portrait::PortraitConfig;
+
+    fn near<const N: usize, const M: usize>(a: [[f32; N]; M], b: [[f32; N]; M], tolerance: f32) {
+        for (a, b) in a.iter().flatten().zip(b.iter().flatten()) {
+            assert!((a - b).abs() <= tolerance, "{a} is not {b}");
+        }
+    }
+
+    #[test]
+    fn the_template_is_deepfakebenchs() {
+        // Numbers made with numpy.
+        let expected = [
+            [96.8696, 120.4331],
+            [158.8251, 120.0904],
+            [128.0443, 155.6687],
+            [102.5922, 191.9393],
+            [153.8987, 191.6556],
+        ];
+        near(AlignConfig::new().template(), expected, 1e-3);
+        let bare = AlignConfig::new().with_size(112).with_margin(1.0);
+        near(bare.template(), TEMPLATE, 1e-4);
+    }
+
+    #[test]
+    fn the_map_is_umeyamas() {
+        // By the singular value decomposition of Umeyama's paper, in numpy.
+        let turned = [
+            [412.5, 301.25],
+            [530.75, 322.0],
+            [468.0, 380.5],
+            [405.25, 431.0],
+            [499.5, 452.75],
+        ];
+        let mirrored = [
+            [100.0, 40.0],
+            [40.0, 44.0],
+            [73.0, 80.0],
+            [95.0, 120.0],
+            [50.0, 121.0],
+        ];
+        let new = AlignConfig::new;
+        for (config, points, expected) in [
+            (
+                new(),
+                turned,
+                [
+                    [0.525_727_4, 0.091_078_9, -149.853_23],
+                    [-0.091_078_9, 0.525_727_4, -0.316_954_5],
+                ],
+            ),
+            (
+                new().with_size(380).with_margin(1.5),
+                turned,
+                [
+                    [0.676_326_4, 0.117_169_2, -167.446_6],
+                    [-0.117_169_2, 0.676_326_4, 24.925_585],
+                ],
+            ),
+            (
+                new(),
+                mirrored,
+                [
+                    [0.289_442_9, -0.001_577_3, 107.449_64],
+                    [0.001_577_3, 0.289_442_9, 132.399_6],
+                ],
+            ),
+        ] {
+            near(config.map(points).unwrap(), expected, 2e-4);
+        }
+    }
+
+    #[test]
+    fn pixels_go_where_the_map_says() {
+        let ramp = RgbImage::from_fn(120, 120, |x, y| Rgb([x as u8, y as u8, 200]));
+        let config = AlignConfig::new().with_size(64).with_margin(2.0);
+        let points = config
+            .template()
+            .map(|[x, y]| [1.7 * x + 5.0, 1.7 * y + 8.0]);
+        let crop = config.align_points(&ramp, points).unwrap();
+        for (x, y) in [(0, 0), (20, 33), (63, 63)] {
+            let [r, g, b] = crop.get_pixel(x, y).0;
+            assert!(
+                (f32::from(r) - (1.7 * x as f32 + 5.0)).abs() < 0.6,
+                "{r} at {x}"
+            );
+            assert!(
+                (f32::from(g) - (1.7 * y as f32 + 8.0)).abs() < 0.6,
+                "{g} at {y}"
+            );
+            assert_eq!(b, 200);
+        }
+        let beyond = config
+            .align_points(&ramp, points.map(|[x, y]| [x - 500.0, y]))
+            .unwrap();
+        assert!(beyond.pixels().all(|pixel| pixel.0 == [0; 3]));
+    }
+
+    #[test]
+    fn a_face_and_its_landmarks_come_to_the_template() {
+        let face = PortraitConfig::new().with_size(200).draw(3, 1, 2).unwrap();
+        let config = AlignConfig::new();
+        let aligned = config.align(face.picture(), face.landmarks()).unwrap();
+        assert_eq!(aligned.picture.dimensions(), (256, 256));
+        near(five_points(&aligned.landmarks), config.template(), 12.0);
+        // What is aligned already stays where it is.
+        let [[a, b, x], [c, d, y]] = config.map(config.template()).unwrap();
+        near(
+            [[a, b, x], [c, d, y]],
+            [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]],
+            1e-4,
+        );
+    }
+
+    #[test]
+    fn points_that_are_no_face() {
+        let new = AlignConfig::new;
+        let picture = RgbImage::new(10, 10);
+        for points in [[[5.0, 5.0]; 5], [[f32::NAN, 1.0]; 5], [[1e38, -1e38]; 5]] {
+            let error = new().align_points(&picture, points).unwrap_err();
+            assert!(error.to_string().starts_with("points must"), "{error}");
+        }
+        let points = new().template();
+        assert!(new().align_points(&RgbImage::new(0, 4), points).is_err());
+        assert!(new().with_size(15).map(points).is_err());
+        assert!(new().with_margin(f32::NAN).check().is_err());
+    }
+}

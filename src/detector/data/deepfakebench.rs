@@ -448,3 +448,295 @@ impl<'de> Visitor<'de> for NodeVisitor {
         Ok(Node::Other)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detector::data::SelectConfig;
+
+    fn read(json: &str) -> Result<Listing> {
+        let folder = tempfile::tempdir().unwrap();
+        let list = folder.path().join("list.json");
+        std::fs::write(&list, json).unwrap();
+        let root = folder.path().join("datasets/rgb");
+        std::fs::create_dir_all(&root).unwrap();
+        DeepfakeBenchConfig::new(root).read(list)
+    }
+
+    fn people(record: &PictureRecord) -> Vec<&str> {
+        record.persons.iter().map(|person| &**person).collect()
+    }
+
+    const FF: &str = r#"{"FaceForensics++": {
+        "FF-real": {"train": {"c23": {"071": {"label": "FF-real", "frames": [
+            "FaceForensics++\\original_sequences\\youtube\\c23\\frames\\071\\010.png",
+            "FaceForensics++\\original_sequences\\youtube\\c23\\frames\\071\\009.png"]}}, "c40": {}},
+            "val": {"c23": {}}, "test": {"c23": {}}},
+        "FF-DF": {"train": {"c23": {"071_054": {"label": "FF-DF", "frames":
+            ["FaceForensics++\\manipulated_sequences\\Deepfakes\\c23\\frames\\071_054\\000.png"],
+            "masks":
+            ["FaceForensics++\\manipulated_sequences\\Deepfakes\\c23\\masks\\071_054\\000.png"]}},
+            "c40": {"071_054": {"label": "FF-DF", "frames":
+            ["FaceForensics++\\manipulated_sequences\\Deepfakes\\c40\\frames\\071_054\\000.png"]}}},
+            "val": {}, "test": {"c23": {}}},
+        "FF-F2F": {}, "FF-FS": {}, "FF-NT": {}}}"#;
+
+    #[test]
+    fn with_the_level_of_the_compression() {
+        let listing = read(FF).unwrap();
+        assert!(listing.problems().is_empty(), "{}", listing.problems());
+        let [fake, fake_c40, first, second] = listing.records() else {
+            panic!("{listing:?}");
+        };
+        assert_eq!(
+            fake.id,
+            "FaceForensics++/manipulated_sequences/Deepfakes/c23/frames/071_054/000.png"
+        );
+        assert_eq!((fake.label, &*fake.domain), (Label::Fake, "FF-DF"));
+        assert_eq!(&*fake.video, "FaceForensics++/FF-DF/071_054");
+        assert_eq!(people(fake), ["FaceForensics++/071", "FaceForensics++/054"]);
+        assert_eq!(
+            (fake.split, fake.compression),
+            (Some(Split::Train), Some(Compression::C23))
+        );
+        assert_eq!(fake_c40.compression, Some(Compression::C40));
+        assert_eq!(
+            [first.frame, second.frame],
+            [Some(9), Some(10)],
+            "sorted by number"
+        );
+        let landmarks = first.landmarks.as_ref().unwrap();
+        assert!(
+            landmarks.ends_with("youtube/c23/landmarks/071/009.npy"),
+            "{landmarks:?}"
+        );
+        for fake in [fake, fake_c40] {
+            let level = fake.compression.unwrap();
+            let mask = format!("Deepfakes/{level}/masks/071_054/000.png");
+            assert!(fake.mask.as_ref().unwrap().ends_with(mask), "listed or not");
+        }
+        assert_eq!(first.mask, None, "real pictures have none");
+        let c40 = SelectConfig::new().with_compression(Some(Compression::C40));
+        assert_eq!(listing.select(&c40).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn without_the_level_of_the_compression() {
+        let listing = read(
+            r#"{"Celeb-DF-v2": {
+            "CelebDFv2_real": {"train": {"id0_0000": {"label": "CelebDFv2_real", "frames":
+                ["./datasets/rgb/Celeb-DF-v2/Celeb-real/frames/id0_0000/000.png"]}},
+                "val": {}, "test": {"00170": {"label": "CelebDFv2_real", "frames":
+                ["Celeb-DF-v2/YouTube-real/frames/00170/000.png"]}}},
+            "CelebDFv2_fake": {"train": {"id0_id16_0003": {"label": "CelebDFv2_fake", "frames":
+                ["Celeb-DF-v2\\Celeb-synthesis\\frames\\id0_id16_0003\\000.png"], "masks": []}},
+                "val": {}, "test": null}}}"#,
+        )
+        .unwrap();
+        assert!(listing.problems().is_empty(), "{}", listing.problems());
+        let records = listing.records();
+        assert_eq!(records.len(), 3);
+        assert_eq!(people(&records[0]), ["Celeb-DF-v2/id0", "Celeb-DF-v2/id16"]);
+        assert_eq!(
+            records[1].id,
+            "Celeb-DF-v2/Celeb-real/frames/id0_0000/000.png"
+        );
+        assert_eq!(people(&records[2]), ["Celeb-DF-v2/00170"]);
+        assert!(records.iter().all(|record| record.compression.is_none()));
+    }
+
+    #[test]
+    fn absolute_paths_below_the_root_and_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("rgb");
+        std::fs::create_dir(&root).unwrap();
+        let list = folder.path().join("UADFV.json");
+        let json = |base: &str| {
+            format!(
+                r#"{{"UADFV": {{"UADFV_Fake": {{"test": {{"0007_fake": {{"label": "UADFV_Fake",
+                    "frames": ["{base}/UADFV/fake/frames/0007_fake/000.png"]}}}}}}}}}}"#
+            )
+        };
+        std::fs::write(&list, json(root.to_str().unwrap())).unwrap();
+        let config = DeepfakeBenchConfig::new(root.clone());
+        let listing = config.read(&list).unwrap();
+        assert_eq!(
+            listing.records()[0].id,
+            "UADFV/fake/frames/0007_fake/000.png"
+        );
+        assert_eq!(people(&listing.records()[0]), ["UADFV/0007"]);
+
+        std::fs::write(&list, json("/elsewhere/rgb")).unwrap();
+        let outside = config.read(&list).unwrap();
+        assert_eq!(
+            outside.problems().counts(),
+            [("outside the root", 1)].into()
+        );
+        let stripped = config
+            .with_strip("/elsewhere/rgb".into())
+            .read(&list)
+            .unwrap();
+        assert_eq!(stripped.records(), listing.records());
+    }
+
+    #[test]
+    fn a_split_that_was_overwritten_by_one_video() {
+        let listing = read(
+            r#"{"DFDC": {"DFDC_Real": {"train": {}, "test": {}, "val":
+                {"label": "DFDC_Real", "frames": ["DFDC/test/frames/aaaa/000.png"]}},
+                "DFDC_Fake": {"val": "DFDC_Fake", "test": {"bbbb": {}, "cccc": ["x"]},
+                "train": {"dddd": {"label": "DFDC_Fake",
+                    "frames": ["DFDC/train/dfdc_train_part_3/frames/dddd/000.png"]}}}}}"#,
+        )
+        .unwrap();
+        assert_eq!(listing.len(), 2);
+        let video = &listing.records()[1];
+        assert_eq!(
+            (&*video.video, video.split),
+            ("DFDC/DFDC_Real/aaaa", Some(Split::Val))
+        );
+        let places: Vec<&str> = listing.problems().iter().map(|p| &*p.place).collect();
+        assert_eq!(
+            places,
+            [
+                "DFDC/DFDC_Fake/val/",
+                "DFDC/DFDC_Fake/test/bbbb",
+                "DFDC/DFDC_Fake/test/cccc"
+            ]
+        );
+        assert_eq!(listing.problems().counts(), [("malformed", 3)].into());
+    }
+
+    #[test]
+    fn all_unknown_names_are_listed() {
+        let listing = read(
+            r#"{"X": {"ff-df": {"train": {}}, "Y": {}, "FF-DF": {"training": {}, "train": {
+                "1_2": {"label": "FF-XX", "frames": ["a/1.png"]},
+                "3_4": {"label": "FF-NT", "frames": ["a/1.png"]},
+                "5_6": {"label": "FF-DF", "frames": ["../../etc/1.png", "a/2.png"]}}}}}"#,
+        )
+        .unwrap();
+        assert_eq!(
+            listing.problems().counts(),
+            [
+                ("malformed", 1),
+                ("outside the root", 1),
+                ("unknown label", 3),
+                ("unknown split", 1)
+            ]
+            .into()
+        );
+        assert_eq!(listing.len(), 1);
+        let text = listing.problems().to_string();
+        for part in ["`ff-df`", "X/Y", "`FF-XX`", "`training`", "../../etc/1.png"] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+    }
+
+    #[test]
+    fn no_list_of_deepfakebenchs() {
+        for json in [
+            "",
+            "[]",
+            "3",
+            "{\"a\":",
+            "{\"frames\": 3}",
+            "\u{feff}{\"a\": {}",
+            "null, 4",
+        ] {
+            let error = read(json).unwrap_err();
+            assert!(matches!(&error, Error::File { path, .. } if path.ends_with("list.json")));
+        }
+        let deep = format!("{}1{}", r#"{"a":"#.repeat(5000), "}".repeat(5000));
+        assert!(
+            read(&deep)
+                .unwrap_err()
+                .to_string()
+                .contains("recursion limit")
+        );
+        assert!(
+            DeepfakeBenchConfig::new("nowhere".into())
+                .read("x")
+                .is_err()
+        );
+        assert!(read("\u{feff}{}").unwrap().is_empty());
+    }
+
+    #[test]
+    fn lists_that_share_their_real_pictures_are_joined() {
+        let list = |method: &str| {
+            read(&format!(
+                r#"{{"{method}": {{"FF-real": {{"test": {{"c23": {{"000": {{"label": "FF-real",
+                    "frames": ["F/youtube/c23/frames/000/000.png"]}}}}}}}},
+                    "{method}": {{"test": {{"c23": {{"000_003": {{"label": "{method}",
+                    "frames": ["F/{method}/c23/frames/000_003/000.png"]}}}}}}}}}}}}"#
+            ))
+            .unwrap()
+        };
+        let mut other = list("FF-NT");
+        let first = list("FF-DF");
+        for record in other.records_mut() {
+            // Each list was read below a root of its own.
+            record.file = first.records()[0].root.join(&record.id);
+        }
+        let joined = first.join(other);
+        assert_eq!(joined.len(), 3);
+        assert!(
+            joined
+                .records()
+                .iter()
+                .all(|record| &*record.dataset == "FaceForensics++")
+        );
+    }
+
+    #[test]
+    fn persons_are_those_of_the_names() {
+        let cases: [(&str, &str, &str, &str, &[&str]); 7] = [
+            (
+                "DFD",
+                "DFD_real",
+                "01__exit_phone_room",
+                "",
+                &["DeepFakeDetection/01"],
+            ),
+            (
+                "DFD",
+                "DFD_fake",
+                "01_02__exit_phone_room__YVGY8LOK",
+                "",
+                &["DeepFakeDetection/01", "DeepFakeDetection/02"],
+            ),
+            (
+                "DF",
+                "DF_fake",
+                "000_M101",
+                "",
+                &["FaceForensics++/000", "DF/M101"],
+            ),
+            (
+                "DF",
+                "DF_real",
+                "v",
+                "DF/source_videos/M101/frames/v/0.png",
+                &["DF/M101"],
+            ),
+            ("UADFV", "UADFV_Real", "0007", "", &["UADFV/0007"]),
+            ("DFDC", "DFDC_Fake", "aa_bb", "", &["DFDC/aa_bb"]),
+            (
+                "C",
+                "CelebDFv1_fake",
+                "id1_id2_0003",
+                "",
+                &["C/id1", "C/id2"],
+            ),
+        ];
+        for (dataset, label, video, id, expected) in cases {
+            let found = persons(dataset, label, video, id);
+            assert_eq!(
+                found.iter().map(|p| &**p).collect::<Vec<_>>(),
+                expected,
+                "{label}"
+            );
+        }
+    }
+}

@@ -30,7 +30,7 @@ pub struct FaceDetectorConfig {
     /// What a face must score, above 0; SeetaFace's scores reach from 0 to a hundred or so.
     #[config(default = 2.8)]
     pub threshold: f64,
-    /// How many times the side of the face's box the crop shows, from 1 to 4.
+    /// How many times the side of the face's box the crop shows, from 1 to 2.
     #[config(default = 1.3)]
     pub margin: f32,
 }
@@ -85,8 +85,8 @@ impl FaceDetectorConfig {
         if !(self.threshold.is_finite() && self.threshold > 0.0) {
             return refused("threshold", "be above 0", self.threshold.to_string());
         }
-        if !(1.0..=4.0).contains(&self.margin) {
-            return refused("margin", "be from 1 to 4", self.margin.to_string());
+        if !(1.0..=2.0).contains(&self.margin) {
+            return refused("margin", "be from 1 to 2", self.margin.to_string());
         }
         Ok(())
     }
@@ -202,5 +202,35 @@ impl FaceDetector {
         imageops::replace(&mut square, picture, x, y);
         let filter = imageops::FilterType::Triangle;
         Ok(Some(imageops::resize(&square, size, size, filter)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_model_or_a_damaged_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.bin");
+        let config = FaceDetectorConfig::new(path.clone());
+        let said = || config.init().unwrap_err().to_string();
+        assert!(said().contains("model.bin: cannot be used"));
+        std::fs::write(&path, "short").unwrap();
+        assert!(said().contains("5 bytes"));
+        std::fs::write(&path, vec![7; MODEL_BYTES as usize]).unwrap();
+        assert!(said().contains("damaged") && said().contains("seeta_fd_frontal_v1.0.bin"));
+    }
+
+    #[test]
+    fn settings_out_of_range_are_named() {
+        let new = || FaceDetectorConfig::new("model.bin".into());
+        for (config, field) in [
+            (new().with_smallest(19), "smallest"),
+            (new().with_threshold(f64::NAN), "threshold"),
+            (new().with_margin(0.5), "margin"),
+        ] {
+            assert!(config.init().unwrap_err().to_string().starts_with(field));
+        }
     }
 }

@@ -186,3 +186,97 @@ impl Walk<'_> {
         self.listing.problem(Problem::at(file, fault));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(files: &[&str]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for file in files {
+            let file = folder.path().join(file);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, "x").unwrap();
+        }
+        folder
+    }
+
+    #[test]
+    fn domains_classes_videos_and_pictures() {
+        let folder = folder(&[
+            "swap/fake/ann/001.png",
+            "swap/fake/ann/000.JPG",
+            "swap/fake/ann/000.npy",
+            "swap/real/bob.jpeg",
+            "mouth/fake/ann/7.png",
+            "mouth/.hidden/x.png",
+            "notes.txt",
+        ]);
+        let listing = FolderConfig::new(folder.path().into()).read().unwrap();
+        assert!(listing.problems().is_empty(), "{}", listing.problems());
+        let ids: Vec<&str> = listing.records().iter().map(|r| &*r.id).collect();
+        assert_eq!(
+            ids,
+            [
+                "mouth/fake/ann/7.png",
+                "swap/fake/ann/000.JPG",
+                "swap/fake/ann/001.png",
+                "swap/real/bob.jpeg"
+            ]
+        );
+        let [mouth, swap, _, bob] = listing.records() else {
+            panic!();
+        };
+        assert_eq!(
+            mouth.persons, swap.persons,
+            "the same name is the same person"
+        );
+        assert_ne!(mouth.video, swap.video);
+        assert_eq!(
+            (bob.label, &*bob.domain, &*bob.persons[0]),
+            (Label::Real, "swap", "bob")
+        );
+        assert!(
+            swap.landmarks
+                .as_ref()
+                .unwrap()
+                .ends_with("swap/fake/ann/000.npy")
+        );
+    }
+
+    #[test]
+    fn what_would_be_missed_is_a_problem() {
+        let folder = folder(&[
+            "swap/Fake/ann/0.png",
+            "swap/fake/ann/deep/0.png",
+            "swap/fake/ann/0.webp",
+            "swap/fake/ann/0.png",
+            "swap/0.png",
+            "0.png",
+        ]);
+        let config = FolderConfig::new(folder.path().into());
+        let listing = config.read().unwrap();
+        assert_eq!(
+            listing.problems().counts(),
+            [("malformed", 3), ("undecodable", 1), ("unknown label", 1)].into()
+        );
+        assert_eq!(listing.len(), 1);
+        let named = config
+            .with_fake(vec!["fake".into(), "Fake".into()])
+            .read()
+            .unwrap();
+        assert_eq!(named.len(), 2);
+    }
+
+    #[test]
+    fn no_folder_and_an_empty_one() {
+        assert!(FolderConfig::new("nowhere".into()).read().is_err());
+        let empty = folder(&[]);
+        assert!(
+            FolderConfig::new(empty.path().into())
+                .read()
+                .unwrap()
+                .is_empty()
+        );
+    }
+}

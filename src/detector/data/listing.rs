@@ -95,6 +95,11 @@ impl Listing {
         self.problems.push(problem);
     }
 
+    #[cfg(test)]
+    pub(super) fn records_mut(&mut self) -> &mut [PictureRecord] {
+        &mut self.records
+    }
+
     pub(super) fn sort(&mut self) {
         self.records.sort_by(in_order);
     }

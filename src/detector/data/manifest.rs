@@ -25,7 +25,7 @@ pub const MAX_LINE_BYTES: usize = 1 << 16;
 /// |---|---|
 /// | `path` | the picture, from the root on; `/` and `\` part it |
 /// | `label` | `real` or `fake`, 0 or 1, or a label of DeepfakeBench |
-/// | `domain` | how it was forged, or where a real picture comes from; for DeepfakeBench's labels, the label where it is empty |
+/// | `domain` | how it was forged, or where a real picture comes from; where it is empty, DeepfakeBench's label, or `real` |
 /// | `group` | optional: the person, or several with `;` between |
 /// | `video` | optional: the video's name |
 /// | `split` | optional: `train`, `val` or `test` |
@@ -50,13 +50,13 @@ pub struct ManifestConfig {
 #[serde(deny_unknown_fields)]
 struct Row {
     path: String,
-    label: Text,
+    label: String,
     #[serde(default)]
     domain: Option<String>,
     #[serde(default)]
-    group: Option<Text>,
+    group: Option<String>,
     #[serde(default)]
-    video: Option<Text>,
+    video: Option<String>,
     #[serde(default)]
     split: Option<String>,
     #[serde(default)]
@@ -69,23 +69,6 @@ struct Row {
     landmarks: Option<String>,
     #[serde(default)]
     mask: Option<String>,
-}
-
-/// Names that look like numbers are numbers to those who write JSON.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Text {
-    Number(u64),
-    Text(String),
-}
-
-impl Text {
-    fn into_string(self) -> String {
-        match self {
-            Self::Number(number) => number.to_string(),
-            Self::Text(text) => text,
-        }
-    }
 }
 
 impl ManifestConfig {
@@ -171,7 +154,7 @@ impl Reader<'_> {
             let line = line.trim_ascii();
             let row = match line.len() {
                 0 => continue,
-                1..=MAX_LINE_BYTES => serde_json::from_slice(line).map_err(|e| e.to_string()),
+                1..=MAX_LINE_BYTES => json_row(line).map_err(|error| error.to_string()),
                 len => Err(too_long(len)),
             };
             self.row(number as u64 + 1, row)?;
@@ -202,7 +185,7 @@ impl Reader<'_> {
                 .transpose()
         };
         let below = self.root.below(self.strip, &row.path)?;
-        let written = row.label.into_string();
+        let written = row.label;
         let label = match &*written {
             "0" | "real" => Label::Real,
             "1" | "fake" => Label::Fake,
@@ -210,11 +193,12 @@ impl Reader<'_> {
         };
         let domain = match given(row.domain) {
             Some(domain) => domain,
-            None if class_of(&written).is_some() || label == Label::Real => written,
+            None if class_of(&written).is_some() => written,
+            None if label == Label::Real => label.name().into(),
             None => return Err(Fault::Malformed("a fake without a domain".into())),
         };
-        let video = given(row.video.map(Text::into_string)).unwrap_or_else(|| below.id.clone());
-        let group = given(row.group.map(Text::into_string)).unwrap_or_else(|| video.clone());
+        let video = given(row.video).unwrap_or_else(|| below.id.clone());
+        let group = given(row.group).unwrap_or_else(|| video.clone());
         let split = given(row.split).map(|split| {
             let unknown = |_| Fault::UnknownSplit(split.clone());
             split.parse().map_err(unknown)
@@ -246,6 +230,134 @@ impl Reader<'_> {
     }
 }
 
+/// A label or a person may be written as a number.
+fn json_row(line: &[u8]) -> serde_json::Result<Row> {
+    let mut row: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(line)?;
+    for (name, value) in &mut row {
+        if name != "frame" && value.is_number() {
+            *value = value.to_string().into();
+        }
+    }
+    serde_json::from_value(row.into())
+}
+
 fn too_long(bytes: usize) -> String {
     format!("a line of {bytes} bytes, more than {MAX_LINE_BYTES}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detector::data::{Compression, Split};
+
+    fn read(name: &str, text: impl AsRef<[u8]>) -> Result<Listing> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join(name);
+        std::fs::write(&file, text).unwrap();
+        ManifestConfig::new().read(file)
+    }
+
+    const CSV: &str = "path,label,domain,group,video,split,compression,landmarks\n\
+        a\\071\\003.png,fake,swap,071;054,071_054,train,c40,a/003.npy\n\
+        ./b/1.jpg,0,,071,,,,\n\
+        c/2.png,FF-NT,,,v,test,,\n";
+    const JSON: &str = r#"{"path": "a/071/003.png", "label": 1, "domain": "swap",
+        "group": "071;054", "video": "071_054", "split": "train", "compression": "c40",
+        "landmarks": "a\\003.npy"}
+        {"path": "b/1.jpg", "label": 0, "group": "071"}
+        {"path": "c/2.png", "label": "FF-NT", "video": "v", "split": "test", "mask": null}"#;
+
+    #[test]
+    fn both_kinds_of_table() {
+        let lines = JSON.replace(",\n", ",");
+        for (name, text) in [("faces.csv", CSV), ("faces.jsonl", &lines)] {
+            let listing = read(name, text).unwrap();
+            assert!(listing.problems().is_empty(), "{}", listing.problems());
+            let [third, second, first] = listing.records() else {
+                panic!("{listing:?}");
+            };
+            assert_eq!((first.label, &*first.domain), (Label::Fake, "swap"));
+            let people: Vec<&str> = first.persons.iter().map(|p| &**p).collect();
+            assert_eq!(people, ["071", "054"], "zeros are kept");
+            assert_eq!(&*first.video, "faces/swap/071_054");
+            assert_eq!((first.split, first.frame), (Some(Split::Train), Some(3)));
+            assert_eq!(first.compression, Some(Compression::C40));
+            assert!(first.landmarks.as_ref().unwrap().ends_with("a/003.npy"));
+            assert_eq!((second.label, &*second.id), (Label::Real, "b/1.jpg"));
+            assert_eq!((third.label, &*third.domain), (Label::Fake, "FF-NT"));
+            assert_eq!(&*third.persons[0], "v");
+        }
+    }
+
+    #[test]
+    fn all_bad_lines_are_listed_with_their_numbers() {
+        let text = b"path,label,domain,split\n\
+            a.png,real,x,\n\
+            b.png,forged,x,\n\
+            c.png,real\n\
+            \xff.png,real,x,\n\
+            ../d.png,real,x,\n\
+            /etc/e.png,real,x,\n\
+            f.png,fake,,\n\
+            g.png,real,x,validation\n\
+            ,real,x,\n\
+            h.png,real,x,test\n";
+        let listing = read("list.csv", text).unwrap();
+        assert_eq!(listing.len(), 2);
+        let places: Vec<&str> = listing.problems().iter().map(|p| &*p.place).collect();
+        let lines = ["3", "4", "5", "6", "7", "8", "9", "10"];
+        assert_eq!(places, lines.map(|line| format!("line {line}")));
+        assert_eq!(
+            listing.problems().counts(),
+            [
+                ("malformed", 4),
+                ("outside the root", 2),
+                ("unknown label", 1),
+                ("unknown split", 1)
+            ]
+            .into()
+        );
+    }
+
+    #[test]
+    fn bad_json_lines() {
+        let long = format!("{{\"path\": \"{}\"}}", "a".repeat(MAX_LINE_BYTES));
+        let text = format!(
+            "{{\"path\": \"a.png\", \"label\": \"real\"}}\n\n[]\n{{\"path\": 3}}\n{long}\n\
+             {{\"path\": \"b.png\", \"label\": \"real\", \"lable\": 1}}\nx\u{1b}[2J"
+        );
+        let listing = read("list.jsonl", text).unwrap();
+        assert_eq!(listing.len(), 1);
+        let places: Vec<&str> = listing.problems().iter().map(|p| &*p.place).collect();
+        assert_eq!(places, ["line 3", "line 4", "line 5", "line 6", "line 7"]);
+        let text = listing.problems().to_string();
+        assert!(
+            text.contains("`lable`") && !text.contains('\u{1b}'),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn no_line_of_names() {
+        for text in ["", "a.png,real\n", "path,class\n"] {
+            let error = read("list.csv", text).unwrap_err().to_string();
+            assert!(
+                error.contains("list.csv") && error.contains("`label`"),
+                "{error}"
+            );
+        }
+        let extra = read("list.csv", "path,label,colour\na.png,real,red\n").unwrap();
+        assert!(extra.problems().to_string().contains("colour"));
+    }
+
+    #[test]
+    fn a_quote_that_never_ends() {
+        let text = format!(
+            "path,label\n\"a.png,real\n{}",
+            "b.png,real\n".repeat(10_000)
+        );
+        let listing = read("list.csv", text).unwrap();
+        assert!(listing.is_empty());
+        assert_eq!(listing.problems().len(), 1);
+    }
 }

@@ -175,6 +175,30 @@ pub(super) fn frame_number(file: &str) -> Option<u32> {
 }
 
 #[cfg(test)]
+impl PictureRecord {
+    /// A record for tests, whose file need not be there.
+    pub(super) fn sample(root: &Path, id: &str, label: Label, domain: &str) -> Self {
+        let parts: Vec<&str> = id.split('/').collect();
+        let video = parts[parts.len().saturating_sub(2)];
+        Self {
+            id: id.into(),
+            file: root.join(id),
+            root: root.into(),
+            label,
+            domain: domain.into(),
+            dataset: "set".into(),
+            persons: vec![format!("set/{video}").into()],
+            video: format!("set/{domain}/{video}").into(),
+            frame: frame_number(id),
+            split: None,
+            compression: None,
+            landmarks: None,
+            mask: None,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -310,7 +310,7 @@ impl Reals {
     }
 
     /// Data sets and domains that have fakes, sorted.
-    fn methods(&self) -> Vec<&(Arc<str>, Arc<str>)> {
+    pub fn methods(&self) -> Vec<&(Arc<str>, Arc<str>)> {
         let mut methods: Vec<_> = self.fakes.iter().collect();
         methods.sort_unstable();
         methods
@@ -364,5 +364,185 @@ impl Groups {
     fn unite(&mut self, a: usize, b: usize) {
         let (a, b) = (self.root(a), self.root(b));
         self.0[b] = a;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detector::data::{CheckConfig, FrameRule, HashContent, Listing, Split};
+
+    /// A folder with pictures of these names, classes and domains.
+    fn set(pictures: &[(&str, Label, &str)]) -> (tempfile::TempDir, PictureSet) {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        let records = pictures.iter().map(|&(id, label, domain)| {
+            let record = PictureRecord::sample(&root, id, label, domain);
+            std::fs::create_dir_all(record.file.parent().unwrap()).unwrap();
+            let shade = id.bytes().map(u32::from).sum::<u32>() as u8;
+            let picture = RgbImage::from_pixel(4, 3, image::Rgb([shade; 3]));
+            picture.save(&record.file).unwrap();
+            record
+        });
+        let listing = Listing::new(records.collect());
+        let set = listing.check(&CheckConfig::new()).unwrap();
+        (folder, set)
+    }
+
+    fn ids(set: &PictureSet) -> Vec<&str> {
+        set.records().map(|record| &*record.id).collect()
+    }
+
+    const SHARED: [(&str, Label, &str); 6] = [
+        ("a/0.png", Label::Real, "youtube"),
+        ("a/1.png", Label::Real, "youtube"),
+        ("df/0.png", Label::Fake, "DF"),
+        ("nt/0.png", Label::Fake, "NT"),
+        ("own/f/0.png", Label::Fake, "own"),
+        ("own/r/0.png", Label::Real, "own"),
+    ];
+
+    #[test]
+    fn domains_share_the_real_pictures_that_belong_to_none() {
+        let (_folder, set) = set(&SHARED);
+        let domains = set.domains();
+        let names: Vec<&str> = domains.iter().map(|(name, _)| &**name).collect();
+        assert_eq!(names, ["DF", "NT", "own"]);
+        assert_eq!(ids(&domains[0].1), ["df/0.png", "a/0.png", "a/1.png"]);
+        assert_eq!(ids(&domains[1].1), ["nt/0.png", "a/0.png", "a/1.png"]);
+        assert_eq!(ids(&domains[2].1), ["own/f/0.png", "own/r/0.png"]);
+    }
+
+    #[test]
+    fn pictures_are_read_when_they_are_asked_for() {
+        let (folder, set) = set(&SHARED);
+        let pictures = set.pictures(&[3, 0], 2).unwrap();
+        assert_eq!(pictures[1], set.picture(0).unwrap());
+        assert_eq!(pictures[0].pixels.dimensions(), (4, 3));
+        assert_eq!(pictures[0].record.id, ids(&set)[3]);
+        assert_eq!(Dataset::get(&set, 3).unwrap(), pictures[0]);
+        assert!(matches!(set.picture(6), Err(Error::Setting { .. })));
+        assert!(set.subset(&[0, 6]).is_err());
+        assert_eq!(
+            ids(&set.subset(&[2, 0]).unwrap()),
+            [ids(&set)[2], ids(&set)[0]]
+        );
+
+        std::fs::write(folder.path().join(ids(&set)[3]), "gone bad").unwrap();
+        let error = set.pictures(&[0, 3], 2).unwrap_err();
+        assert!(matches!(&error, Error::File { path, .. } if path.ends_with(ids(&set)[3])));
+        let error = Dataset::get(&set, 3).unwrap_err();
+        let source = std::error::Error::source(&error).unwrap();
+        assert!(source.downcast_ref::<Error>().is_some());
+        assert!(
+            FaceSource::face(&set, 0)
+                .unwrap_err()
+                .to_string()
+                .contains("landmarks")
+        );
+    }
+
+    #[test]
+    fn people_who_share_a_picture_stay_together() {
+        let mut numbered = Groups::default();
+        (0..5).for_each(|i| assert_eq!(numbered.add(), i));
+        numbered.unite(3, 1);
+        numbered.unite(1, 4);
+        assert_eq!(numbered.root(4), numbered.root(3));
+        assert_ne!(numbered.root(0), numbered.root(2));
+
+        let (_folder, set) = set(&SHARED);
+        let mut set = set;
+        for (entry, people) in set.entries.iter_mut().zip([
+            &["054", "071"][..],
+            &["087", "081"],
+            &["071", "054"],
+            &["054"],
+            &["081"],
+            &[],
+        ]) {
+            let persons = people.iter().map(|&person| person.into()).collect();
+            Arc::make_mut(&mut entry.record).persons = persons;
+        }
+        let groups = set.person_groups();
+        let groups: Vec<&str> = groups.iter().map(|group| &**group).collect();
+        assert_eq!(groups, ["054", "081", "054", "054", "081", "set/youtube/a"]);
+    }
+
+    #[test]
+    fn frames_of_each_video_are_limited() {
+        let names: Vec<String> = (0..20).map(|i| format!("v/{i:03}.png")).collect();
+        let mut pictures = vec![("w/7.png", Label::Real, "camera")];
+        pictures.extend(names.iter().map(|name| (&**name, Label::Fake, "swap")));
+        let (_folder, set) = set(&pictures);
+        let four = SelectConfig::new().with_frames_per_video(Some(4));
+        assert_eq!(
+            ids(&set.select(&four).unwrap()),
+            [
+                "w/7.png",
+                "v/000.png",
+                "v/006.png",
+                "v/012.png",
+                "v/019.png"
+            ]
+        );
+        let first = four.with_frame_rule(FrameRule::First);
+        let domain = first
+            .with_domains(vec!["swap".into()])
+            .with_frames_per_video(Some(2));
+        assert_eq!(
+            ids(&set.select(&domain).unwrap()),
+            ["v/000.png", "v/001.png"]
+        );
+        let test = SelectConfig::new().with_split(Some(Split::Test));
+        assert!(set.select(&test).unwrap().is_empty());
+        assert!(
+            set.select(&SelectConfig::new().with_frames_per_video(Some(0)))
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn the_hash_knows_names_labels_and_files_but_not_the_place() {
+        let (folder, one) = set(&SHARED);
+        let (_elsewhere, two) = set(&SHARED);
+        for content in [HashContent::Sizes, HashContent::Bytes] {
+            let hash = one.hash(content).unwrap();
+            assert_eq!(hash.len(), 64);
+            assert_eq!(hash, two.hash(content).unwrap());
+            let reversed: Vec<usize> = (0..6).rev().collect();
+            assert_eq!(hash, one.subset(&reversed).unwrap().hash(content).unwrap());
+            assert_ne!(hash, one.subset(&[0, 1, 2]).unwrap().hash(content).unwrap());
+        }
+        let file = folder.path().join("a/0.png");
+        let mut bytes = std::fs::read(&file).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        std::fs::write(&file, bytes).unwrap();
+        let hash = |set: &PictureSet| set.hash(HashContent::Bytes).unwrap();
+        assert_ne!(hash(&one), hash(&two));
+    }
+
+    #[test]
+    fn the_summary_counts() {
+        let (_folder, set) = set(&SHARED);
+        let summary = set.summary();
+        assert_eq!(
+            (summary.pictures, summary.videos, summary.persons),
+            (6, 5, 5)
+        );
+        assert_eq!(summary.sizes, [("4x3".into(), 6)].into());
+        assert_eq!(summary.formats, [("png", 6)].into());
+        assert_eq!(summary.parts.len(), 5);
+        let youtube = summary
+            .parts
+            .iter()
+            .find(|part| part.domain == "youtube")
+            .unwrap();
+        assert_eq!((youtube.pictures, youtube.videos), (2, 1));
+        assert_eq!(youtube.frames_per_video, [2, 2]);
+        let json = serde_json::to_value(&summary).unwrap();
+        assert_eq!(json["parts"][0]["label"], "real");
+        let text = summary.to_string();
+        assert!(text.contains("set DF (fake, -, -): 1 pictures"), "{text}");
     }
 }

@@ -379,3 +379,65 @@ fn read_ppm(output: &mut BufReader<ChildStdout>) -> io::Result<Option<RgbImage>>
     output.read_exact(&mut bytes)?;
     Ok(RgbImage::from_raw(width, height, bytes))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(result: Result<Vec<PathBuf>>) -> String {
+        result.unwrap_err().to_string()
+    }
+
+    #[test]
+    fn settings_out_of_range_are_named() {
+        let new = VideoConfig::new;
+        for (config, field) in [
+            (new().with_frames(0), "frames"),
+            (new().with_frames(MAX_FRAMES + 1), "frames"),
+            (new().with_seconds(0), "seconds"),
+        ] {
+            assert!(config.check().unwrap_err().to_string().starts_with(field));
+        }
+    }
+
+    #[test]
+    fn without_ffmpeg_it_is_said_how_to_get_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let video = folder.path().join("film.mp4");
+        std::fs::write(&video, "film").unwrap();
+        let config = VideoConfig::new().with_ffprobe(folder.path().join("ffprobe"));
+        let text = said(config.extract(&video, folder.path()));
+        assert!(
+            text.contains("not installed") && text.contains("apt install ffmpeg"),
+            "{text}"
+        );
+        let text = said(config.extract(folder.path().join("no.mp4"), folder.path()));
+        assert!(text.contains("no.mp4: cannot be read"), "{text}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_program_that_never_ends_is_ended() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("slow");
+        std::fs::write(&program, "#!/bin/sh\nexec sleep 60\n").unwrap();
+        let mode = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(&program, mode).unwrap();
+        let config = VideoConfig::new()
+            .with_seconds(1)
+            .with_ffprobe(program.clone());
+        let start = Instant::now();
+        let text = said(config.extract(&program, folder.path()));
+        assert!(text.contains("longer than 1 s"), "{text}");
+        assert!(start.elapsed() < Duration::from_secs(20));
+    }
+
+    #[test]
+    fn the_last_of_what_was_said() {
+        let text = "x".repeat(5000) + "\nthe end\n";
+        let last = last_of(text.as_bytes());
+        assert!(last.len() <= MAX_MESSAGE + 1 && last.ends_with("x; the end"));
+    }
+}
