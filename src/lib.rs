@@ -81,6 +81,7 @@
 //! | feature | what it adds |
 //! |---|---|
 //! | `detector` (default) | the parts of the bundled deepfake example |
+//! | `face-detection` | `detector` with a finder of faces, for pictures that are no face crops |
 //! | `dataset` | [`domain`]'s data loader over burn's data sets; part of `detector` |
 //! | `train` | the parts of training inside burn's `Learner` |
 //! | `tui` | `train` with burn's terminal dashboard |

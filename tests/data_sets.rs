@@ -2,7 +2,8 @@
 //!
 //! What needs real faces or a list of FaceForensics++'s splits is read from `$ROGA_DATA`, or
 //! `../shared/data` next to the repository, and the folder `reference` beside it; what needs videos
-//! is made with the FFmpeg that is installed. Without them, the trials are reported as ignored.
+//! is made with the FFmpeg that is installed; the face detector's model is `$ROGA_FACE_MODEL`. Without
+//! them, the trials are reported as ignored.
 
 use std::{
     collections::BTreeSet,
@@ -50,6 +51,8 @@ fn main() -> ExitCode {
             move || real_faces(&faces)
         })
         .with_ignored_flag(no_faces),
+        #[cfg(feature = "face-detection")]
+        real_faces_are_found(&faces),
         Trial::test("real::aligned", move || real_faces_are_aligned(&faces))
             .with_ignored_flag(no_faces),
         Trial::test("real::splits", move || splits_of_faceforensics(&splits))
@@ -206,7 +209,8 @@ fn list_to_pixels() -> Result<(), Failed> {
         assert_eq!((part.len(), people.len()), (24, 1));
     }
     // Another place, the same set.
-    let again = Prepared::new().read(&c23.with_frames_per_video(Some(4)), &check)?;
+    let elsewhere = Prepared::new();
+    let again = elsewhere.read(&c23.with_frames_per_video(Some(4)), &check)?;
     let content = roga::detector::data::HashContent::Bytes;
     assert_eq!(set.hash(content)?, again.hash(content)?);
     Ok(())
@@ -371,6 +375,43 @@ fn real_faces_are_aligned(root: &Path) -> Result<(), Failed> {
     Ok(())
 }
 
+#[cfg(feature = "face-detection")]
+fn real_faces_are_found(root: &Path) -> Trial {
+    use roga::detector::data::FaceDetectorConfig;
+
+    let model = env::var_os("ROGA_FACE_MODEL").map(PathBuf::from);
+    let missing = model.is_none() || !root.is_dir();
+    let root = root.to_owned();
+    let trial = Trial::test("real::found", move || {
+        let detector = FaceDetectorConfig::new(model.ok_or("no model")?).init()?;
+        let faces = Faces::open(root)?;
+        let (mut found, mut looked) = (0, 0);
+        for index in (0..faces.len()).step_by(5) {
+            let face = faces.face(index)?;
+            let nose = face.landmarks().centre(Part::Nose);
+            let boxes = detector.find(face.picture())?;
+            looked += 1;
+            found += usize::from(boxes.first().is_some_and(|b| {
+                let inside =
+                    |at: f32, start: i32| at > start as f32 && at < start as f32 + b.side as f32;
+                inside(nose[0], b.left) && inside(nose[1], b.top)
+            }));
+            if let Some(crop) = detector.crop(face.picture(), 64)? {
+                assert_eq!(crop.dimensions(), (64, 64));
+            }
+        }
+        println!("found {found} of {looked} faces");
+        assert!(found * 10 >= looked * 9);
+        let nobody = RgbImage::from_pixel(200, 200, Rgb([90; 3]));
+        assert!(detector.find(&nobody)?.is_empty());
+        assert_eq!(detector.crop(&nobody, 64)?, None);
+        assert!(detector.find(&RgbImage::new(5, 900))?.is_empty());
+        assert!(detector.find(&RgbImage::new(0, 0)).is_err());
+        Ok(())
+    });
+    trial.with_ignored_flag(missing)
+}
+
 fn splits_of_faceforensics(folder: &Path) -> Result<(), Failed> {
     let root = tempfile::tempdir()?;
     let mut list = json!({"FaceForensics++": {}});
@@ -445,10 +486,9 @@ fn video_frames() -> Result<(), Failed> {
     let numbers: Vec<usize> = shades.iter().map(|(number, _)| *number).collect();
     assert_eq!(numbers, [0, 9, 19, 29, 39]);
     for (number, shade) in &shades {
-        // From the range of films, 16 to 235, to that of pictures.
-        let expected = ((*number as f32 * 6.0 - 16.0) * 255.0 / 219.0).max(0.0);
+        let expected = 6 * *number as i32;
         assert!(
-            (*shade as f32 - expected).abs() < 8.0,
+            (shade - expected).abs() < 5,
             "{number}: {shade}, not {expected}"
         );
     }
@@ -477,12 +517,16 @@ fn no_video() -> Result<(), Failed> {
     let whole = fs::read(&video)?;
     let secret = folder.path().join("secret.ts");
     fs::write(&secret, "secret")?;
-    let play_list = format!("#EXTM3U\n#EXTINF:1,\n{}\n", secret.display());
+    let secret = secret.display();
+    let play_list = format!("#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{secret}\n");
+    let concat = format!("ffconcat version 1.0\nfile {secret}\n");
+    let cut = &whole[..whole.len() / 3];
     for bytes in [
         &b""[..],
         b"a text",
-        &whole[..whole.len() / 3],
+        cut,
         play_list.as_bytes(),
+        concat.as_bytes(),
     ] {
         fs::write(&video, bytes)?;
         let error = VideoConfig::new()
@@ -493,7 +537,10 @@ fn no_video() -> Result<(), Failed> {
             matches!(&error, Error::File { path, .. } if *path == video),
             "{text}"
         );
-        println!("{text}");
+        assert!(
+            !text.contains("secret"),
+            "what a list names is not looked at: {text}"
+        );
     }
     Ok(())
 }

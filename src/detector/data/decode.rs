@@ -122,3 +122,33 @@ fn fault(error: ImageError) -> Fault {
         error => Fault::Undecodable(error.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(400))]
+        #[test]
+        fn no_file_makes_the_decoder_panic(
+            png in proptest::bool::ANY, at in 0usize..700,
+            with in proptest::collection::vec(0u8.., 1..12), cut in 0usize..1400,
+        ) {
+            let picture = RgbImage::from_fn(24, 20, |x, y| image::Rgb([(x * y) as u8, 9, y as u8]));
+            let mut bytes = io::Cursor::new(Vec::new());
+            let format = if png { ImageFormat::Png } else { ImageFormat::Jpeg };
+            picture.write_to(&mut bytes, format).unwrap();
+            let mut bytes = bytes.into_inner();
+            let at = at.min(bytes.len());
+            bytes.splice(at..(at + with.len()).min(bytes.len()), with);
+            bytes.truncate(cut);
+            let folder = tempfile::tempdir().unwrap();
+            let file = folder.path().join("a.png");
+            std::fs::write(&file, bytes).unwrap();
+            let (header, picture) = (header(&file), super::picture(&file));
+            if let (Ok(header), Ok(picture)) = (header, picture) {
+                assert_eq!((header.width, header.height), picture.dimensions());
+            }
+        }
+    }
+}

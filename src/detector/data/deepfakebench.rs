@@ -137,6 +137,8 @@ struct Video {
     label: Option<String>,
     frames: Vec<String>,
     masks: Vec<String>,
+    /// What else stands beside them: of a split that one video was written into, its videos.
+    others: Vec<(String, Node)>,
 }
 
 struct Reader<'a> {
@@ -198,14 +200,15 @@ impl Reader<'_> {
     }
 
     /// The videos of a split, or of one compression in it.
-    fn videos(&mut self, place: &Place<'_>, node: Node) -> Result<()> {
-        if let Node::Video(video) = node {
+    fn videos(&mut self, place: &Place<'_>, mut node: Node) -> Result<()> {
+        if let Node::Video(mut video) = node {
+            node = Node::Branches(Branches(std::mem::take(&mut video.others)));
             // Its name is lost; its frames' folder has it.
             let folder = video.frames.first().and_then(|frame| {
                 let mut parts = frame.rsplit(['/', '\\']);
                 parts.nth(1).map(str::to_owned)
             });
-            return self.video(place, &folder.unwrap_or_default(), video);
+            self.video(place, &folder.unwrap_or_default(), video)?;
         }
         for (name, node) in self.branches(place.path(""), node).unwrap_or_default() {
             let compression = name.parse().ok().filter(|_| place.compression.is_none());
@@ -416,7 +419,13 @@ impl<'de> Visitor<'de> for NodeVisitor {
                 _ => branches.push((key, map.next_value()?)),
             }
         }
-        Ok(video.map_or(Node::Branches(Branches(branches)), Node::Video))
+        Ok(match video {
+            Some(video) => Node::Video(Video {
+                others: branches,
+                ..video
+            }),
+            None => Node::Branches(Branches(branches)),
+        })
     }
 
     fn visit_unit<E>(self) -> Result<Node, E> {
@@ -583,13 +592,14 @@ mod tests {
     fn a_split_that_was_overwritten_by_one_video() {
         let listing = read(
             r#"{"DFDC": {"DFDC_Real": {"train": {}, "test": {}, "val":
-                {"label": "DFDC_Real", "frames": ["DFDC/test/frames/aaaa/000.png"]}},
+                {"label": "DFDC_Real", "frames": ["DFDC/test/frames/aaaa/000.png"],
+                "eeee": {"frames": ["DFDC/test/frames/eeee/000.png"]}}},
                 "DFDC_Fake": {"val": "DFDC_Fake", "test": {"bbbb": {}, "cccc": ["x"]},
                 "train": {"dddd": {"label": "DFDC_Fake",
                     "frames": ["DFDC/train/dfdc_train_part_3/frames/dddd/000.png"]}}}}}"#,
         )
         .unwrap();
-        assert_eq!(listing.len(), 2);
+        assert_eq!(listing.len(), 3);
         let video = &listing.records()[1];
         assert_eq!(
             (&*video.video, video.split),

@@ -2,8 +2,12 @@ use std::{fs::File, io};
 
 use sha2::{Digest, Sha256};
 
-use super::{problem::Fault, root::inside, set::PictureSet};
-use crate::{Error, Result, detector::dataset::in_parallel};
+use super::{
+    problem::Fault,
+    root::inside,
+    set::{PictureSet, in_file},
+};
+use crate::{Result, detector::dataset::in_parallel};
 
 /// What of the pictures' files is hashed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,7 +27,7 @@ impl PictureSet {
     ///
     /// # Errors
     ///
-    /// [`Error::File`] for a file that cannot be read.
+    /// [`Error::File`](crate::Error::File) for a file that cannot be read.
     pub fn hash(&self, content: HashContent) -> Result<String> {
         let records: Vec<_> = self.records().zip(self.headers()).collect();
         let mut lines = in_parallel(0, records.len(), |i| {
@@ -37,10 +41,7 @@ impl PictureSet {
                         copied.map_err(|error| Fault::Undecodable(error.to_string()))?;
                         Ok(format!("{:x}", hash.finalize()))
                     })
-                    .map_err(|fault| Error::File {
-                        path: record.file.clone(),
-                        reason: fault.to_string(),
-                    })?,
+                    .map_err(|fault| in_file(record, fault))?,
             };
             let split = record.split.map_or("", super::Split::name);
             // A name may hold any character but NUL.

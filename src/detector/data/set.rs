@@ -249,7 +249,8 @@ impl PictureSet {
     }
 }
 
-fn in_file(record: &PictureRecord, fault: Fault) -> Error {
+/// What a fault says of a picture, with its mend.
+pub(super) fn in_file(record: &PictureRecord, fault: Fault) -> Error {
     let mend = fault.mend();
     Error::File {
         path: record.file.clone(),
