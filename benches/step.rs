@@ -16,7 +16,7 @@ use burn::{
 };
 use criterion::{Criterion, criterion_group, criterion_main};
 use roga::{
-    detector::backbone::{ResNet, ResNetConfig},
+    detector::backbone::{Classifier, ResNet, ResNetConfig},
     domain::DomainBatches,
     gradient,
     optim::{Evaluation, RobustGradientAlignmentConfig as Config},

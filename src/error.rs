@@ -1,5 +1,10 @@
-use std::path::PathBuf;
+use std::{
+    fmt::{self, Write},
+    path::PathBuf,
+};
 
+#[cfg(feature = "detector")]
+use crate::detector::backbone::Mismatch;
 use crate::optim::NonFinite;
 
 /// An error of any kind, from a caller's closure, a data set or a reader.
@@ -105,14 +110,67 @@ pub enum Error {
     },
 
     /// A file that cannot be used.
-    #[error("{}: {reason}", path.display())]
+    #[error("{}: {}", Printable(&path.to_string_lossy()), Printable(reason))]
     File {
         /// The file.
         path: PathBuf,
         /// What is wrong with it and how it is mended.
         reason: String,
     },
+
+    /// Published weights that are not those of the net.
+    #[cfg(feature = "detector")]
+    #[error("{}: the tensors must be those of the net, but there are {mismatch}", path.display())]
+    Weights {
+        /// The file.
+        path: PathBuf,
+        /// Everything in which they differ.
+        mismatch: Box<Mismatch>,
+    },
+
+    /// Pictures of a data set that cannot be used: all of them, not the first.
+    #[cfg(feature = "detector")]
+    #[error(transparent)]
+    Pictures(crate::detector::data::Problems),
+}
+
+/// Text of a data set, with what a terminal would obey written out.
+///
+/// Control characters move the cursor or clear the screen, and marks of direction let a name read
+/// as another.
+pub(crate) struct Printable<'a>(pub &'a str);
+
+impl fmt::Display for Printable<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for c in self.0.chars() {
+            match c {
+                '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+                    write!(f, "{}", c.escape_unicode())?;
+                }
+                c if c.is_control() => write!(f, "{}", c.escape_default())?,
+                c => f.write_char(c)?,
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The result of an operation of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_name_cannot_write_on_the_terminal() {
+        let error = Error::File {
+            path: "\u{1b}[2Jcat\u{202e}gnp.exe\u{9b}".into(),
+            reason: "line\nline".into(),
+        };
+        assert_eq!(
+            error.to_string(),
+            "\\u{1b}[2Jcat\\u{202e}gnp.exe\\u{9b}: line\\nline"
+        );
+    }
+}

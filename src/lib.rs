@@ -61,8 +61,9 @@
 //! | [`optim`] | the wrapper, its settings and named methods (ERM, SAM, SAGM, …), its report |
 //! | [`gradient`] | algebra over gradients: norms, inner products, combinations, global clipping |
 //! | [`perturbation`] | ascents, and copies of a model at other points |
-//! | [`domain`] | domain batches, the domain data loader, splits, leave-one-domain-out |
-//! | [`metric`] | ROC curves and their area |
+//! | [`domain`] | domain batches, the domain data loader, splits, protocols, selection, seeds |
+//! | [`search`] | random search over hyper-parameters, its journal and its cost |
+//! | [`metric`] | AUC, AP, EER and others by frame and by video, how sure they are, and DeLong's test |
 #![cfg_attr(
     feature = "dataset",
     doc = "| [`how_do_i`] | answers with code: several loss terms, two optimizers, clipping, mixed precision, resuming, … |"
@@ -73,7 +74,7 @@
 )]
 #![cfg_attr(
     feature = "train",
-    doc = "| [`train`] | training inside burn's `Learner`; metrics of the steps for its dashboard |"
+    doc = "| [`train`] | training inside burn's `Learner`; metrics for its dashboard |"
 )]
 //!
 //! # Features
@@ -81,6 +82,7 @@
 //! | feature | what it adds |
 //! |---|---|
 //! | `detector` (default) | the parts of the bundled deepfake example |
+//! | `face-detection` | `detector` with a finder of faces, for pictures that are no face crops |
 //! | `dataset` | [`domain`]'s data loader over burn's data sets; part of `detector` |
 //! | `train` | the parts of training inside burn's `Learner` |
 //! | `tui` | `train` with burn's terminal dashboard |
@@ -107,6 +109,7 @@ pub mod gradient;
 pub mod metric;
 pub mod optim;
 pub mod perturbation;
+pub mod search;
 #[cfg(feature = "train")]
 pub mod train;
 

@@ -1,7 +1,8 @@
 //! Real and forged samples must not be told apart by what their files and pictures are like as a
 //! whole: a network would learn that instead of the marks of forgery.
 //!
-//! Real faces are read from `$ROGA_DATA/faces256`, or `../shared/data/faces256` next to the
+//! Real faces are read from `faces256` and, for the forgeries that need no landmarks, grey
+//! portraits from `congress/img/200x250`, in `$ROGA_DATA`, or in `../shared/data` next to the
 //! repository; without them, their trials are reported as ignored.
 
 use std::{env, path::PathBuf, process::ExitCode};
@@ -9,8 +10,10 @@ use std::{env, path::PathBuf, process::ExitCode};
 use libtest_mimic::{Arguments, Failed, Trial};
 use roga::detector::{
     dataset::{DomainConfig, FaceSource, Sample},
+    encode::EncodeConfig,
     faces::Faces,
     forgery::Forgery,
+    gallery::GalleryConfig,
     portrait::{PortraitConfig, Portraits},
 };
 
@@ -35,31 +38,43 @@ const FEATURES: [&str; 11] = [
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let folder = real_faces();
+    let faces = data("faces256");
+    let portraits = data("congress/img/200x250");
     let mut trials = Vec::new();
     for forgery in Forgery::ALL {
         trials.push(Trial::test(format!("drawn::{forgery}"), move || {
             let drawn = Portraits::new(PortraitConfig::new(), 2024, 150, 2)?;
             check(&drawn, DomainConfig::new(forgery))
         }));
-        let folder = folder.clone();
-        let missing = folder.is_none();
+        let (folder, missing) = (faces.clone(), faces.is_none());
         let trial = Trial::test(format!("real::{forgery}"), move || {
             let faces = Faces::open(folder.ok_or("no folder of faces")?)?;
             check(&faces, DomainConfig::new(forgery).with_copies(3))
         });
         trials.push(trial.with_ignored_flag(missing));
+        if forgery.needs_landmarks() {
+            continue;
+        }
+        let (folder, missing) = (portraits.clone(), portraits.is_none());
+        let trial = Trial::test(format!("grey::{forgery}"), move || {
+            let gallery = GalleryConfig::new().open(folder.ok_or("no folder of portraits")?)?;
+            let encode = EncodeConfig::new().with_grey(true);
+            check(&gallery, DomainConfig::new(forgery).with_encode(encode))
+        });
+        trials.push(trial.with_ignored_flag(missing));
     }
-    if folder.is_none() && !arguments.list {
-        eprintln!("real::* are ignored: no faces256 in $ROGA_DATA or ../shared/data");
+    for (name, folder) in [("real", &faces), ("grey", &portraits)] {
+        if folder.is_none() && !arguments.list {
+            eprintln!("{name}::* are ignored: no such pictures in $ROGA_DATA or ../shared/data");
+        }
     }
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-fn real_faces() -> Option<PathBuf> {
+fn data(folder: &str) -> Option<PathBuf> {
     let beside = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
     let data = env::var_os("ROGA_DATA").map_or_else(beside, PathBuf::from);
-    Some(data.join("faces256")).filter(|folder| folder.is_dir())
+    Some(data.join(folder)).filter(|folder| folder.is_dir())
 }
 
 fn check(source: &dyn FaceSource, config: DomainConfig) -> Result<(), Failed> {

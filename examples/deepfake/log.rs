@@ -19,10 +19,17 @@ pub struct Curves {
     pub skipped: usize,
 }
 
+/// How alike the gradients of $K$ domains were.
+#[derive(Debug, Clone)]
+pub struct DomainCosines {
+    pub names: Vec<String>,
+    /// $K \times K$, each the mean of a training's steps; not a number where no step knows it.
+    pub means: Vec<Vec<f64>>,
+}
+
 /// The file, while it is written.
 pub struct StepLog {
     csv: csv::Writer<File>,
-    pub curves: Curves,
 }
 
 impl StepLog {
@@ -30,10 +37,7 @@ impl StepLog {
     pub fn create(path: &Path, domains: &[Arc<str>]) -> Result<Self, Box<dyn Error>> {
         let mut csv = csv::Writer::from_writer(File::create(path)?);
         csv.write_record(header(domains))?;
-        Ok(Self {
-            csv,
-            curves: Curves::default(),
-        })
+        Ok(Self { csv })
     }
 
     /// The first `bytes` of a file: rows of steps that were made after the record are dropped.
@@ -43,22 +47,14 @@ impl StepLog {
             return Err(format!("{} is shorter than its record says", path.display()).into());
         }
         file.set_len(bytes)?;
-        let curves = read(path)?;
         file.seek(SeekFrom::End(0))?;
         Ok(Self {
             csv: csv::Writer::from_writer(file),
-            curves,
         })
     }
 
     pub fn push(&mut self, lr: f64, report: &StepReport) -> Result<(), Box<dyn Error>> {
-        let row = row(lr, report);
-        self.curves.losses.push(report.mean_loss());
-        self.curves
-            .cosines
-            .push(report.mean_cosine().unwrap_or(f64::NAN));
-        self.curves.skipped += usize::from(report.is_skipped());
-        Ok(self.csv.write_record(row)?)
+        Ok(self.csv.write_record(row(lr, report))?)
     }
 
     /// Writes what is still in memory; how long the file is then.
@@ -90,6 +86,40 @@ pub fn read(path: &Path) -> Result<Curves, Box<dyn Error>> {
         curves.skipped += usize::from(row[outcome] != *"applied");
     }
     Ok(curves)
+}
+
+/// The mean cosines of a finished file.
+pub fn domain_cosines(path: &Path) -> Result<DomainCosines, Box<dyn Error>> {
+    let mut csv = csv::Reader::from_path(path)?;
+    let header = csv.headers()?.clone();
+    let names: Vec<String> = header
+        .iter()
+        .filter_map(|column| column.strip_prefix("loss ").map(String::from))
+        .collect();
+    let mut sums = vec![vec![(0usize, 0.0); names.len()]; names.len()];
+    // The pairs are the last columns, in the order of `header`.
+    let pairs = (0..names.len()).flat_map(|a| (0..a).map(move |b| (a, b)));
+    let pairs: Vec<(usize, usize)> = pairs.collect();
+    let first = header.len().saturating_sub(pairs.len());
+    for row in csv.records() {
+        let row = row?;
+        for (&(a, b), cell) in pairs.iter().zip(row.iter().skip(first)) {
+            if let Some(cosine) = cell.parse().ok().filter(|cosine: &f64| cosine.is_finite()) {
+                let (count, sum) = &mut sums[a][b];
+                (*count, *sum) = (*count + 1, *sum + cosine);
+            }
+        }
+    }
+    let mean = |a: usize, b: usize| match sums[a.max(b)][a.min(b)] {
+        _ if a == b => 1.0,
+        (count, sum) => sum / count as f64,
+    };
+    let all = 0..names.len();
+    let rows = all
+        .clone()
+        .map(|a| all.clone().map(|b| mean(a, b)).collect());
+    let means = rows.collect();
+    Ok(DomainCosines { names, means })
 }
 
 fn header(domains: &[Arc<str>]) -> Vec<String> {
@@ -150,8 +180,40 @@ fn row(lr: f64, report: &StepReport) -> Vec<String> {
     for domain in &report.domains {
         row.extend([domain.loss.to_string(), or_empty(domain.gradient_norm)]);
     }
-    for (place, cosines) in report.cosines.iter().flatten().enumerate() {
-        row.extend(cosines[..place].iter().map(f64::to_string));
+    for place in 0..report.domains.len() {
+        let cosines = report.cosines.as_ref().map(|rows| &rows[place]);
+        row.extend((0..place).map(|other| or_empty(cosines.map(|row| row[other]))));
     }
     row
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cosines_are_read_by_their_pairs() -> Result<(), Box<dyn Error>> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("steps.csv");
+        let mut csv = csv::Writer::from_path(&path)?;
+        // Names that make the columns' names ambiguous.
+        let names = ["a", "a a", "b, \"c\""].map(Arc::from);
+        let header = header(&names);
+        csv.write_record(&header)?;
+        let pairs = header.len() - 3;
+        for cosines in [["0.5", "-0.5", "1"], ["0.25", "", "NaN"]] {
+            let row = (0..header.len()).map(|place| match place.checked_sub(pairs) {
+                Some(pair) => cosines[pair],
+                None => "0",
+            });
+            csv.write_record(row)?;
+        }
+        csv.flush()?;
+        let DomainCosines { names, means } = domain_cosines(&path)?;
+        assert_eq!(names, ["a", "a a", "b, \"c\""]);
+        let expected = [[1.0, 0.375, -0.5], [0.375, 1.0, 1.0], [-0.5, 1.0, 1.0]];
+        assert_eq!(means, expected);
+        assert_eq!(read(&path)?.cosines, [0.0, 0.0]);
+        Ok(())
+    }
 }

@@ -1,33 +1,108 @@
-//! Trains the same small ResNet with ERM, SAM and robust gradient alignment on all forgeries but
-//! one, and tests it on the one that it never saw, with people whom it never saw.
+//! Deepfake detection on forgeries never seen: trains the same net with ERM, SAM and robust gradient
+//! alignment on all domains but one, and tests it on the one that it never saw, with people whom it
+//! never saw. And what a detector needs beside that.
 //!
 //!     cargo run --release --example deepfake
 //!     cargo run --release --example deepfake -- --quick
-//!     cargo run --release --example deepfake -- --faces DIR --leave-out all --seeds 1,2,3
+//!     cargo run --release --example deepfake -- compare --faces DIR --leave-out all --seeds 1,2,3
+//!     cargo run --release --example deepfake -- train --data FaceForensics++.json --output detector
+//!     cargo run --release --example deepfake -- predict detector/runs/detector picture.png film.mp4
 //!     cargo run --release --example deepfake -- --help
 
-mod args;
+mod command;
 mod data;
+mod detector;
 mod log;
 mod method;
 mod output;
 mod picture;
 mod progress;
+mod report;
+mod scores;
+mod search;
+mod settings;
 mod training;
 
-use std::{error::Error, path::PathBuf, process::ExitCode, time::Instant};
+use std::{error::Error, path::PathBuf, process::ExitCode};
 
-use clap::Parser;
-use roga::domain::LeaveOneDomainOut;
+use clap::{Args, Parser, Subcommand};
 
-use args::{Args, Settings};
-use data::Pictures;
-use method::Method;
-use output::{Alone, Results, Run};
-use progress::Progress;
+use command::{explain::ExplainArgs, forge::ForgeArgs, inspect::InspectArgs, predict::PredictArgs};
+use settings::{Flags, Settings};
+
+/// Deepfake detection on forgeries never seen. Without a command: compare.
+///
+/// The default draws its own portraits and needs no other file. A domain is a forgery: its fakes
+/// and the real pictures they were made from.
+#[derive(Parser)]
+#[command(version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    compare: Run,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Train and test methods on domains left out, and compare them
+    Compare(Run),
+    /// Train one detector on all domains, with the first of --methods
+    Train(Run),
+    /// Test a trained detector on pictures whose classes are known
+    Evaluate {
+        /// The folder of a training, with weights.bpk and detector.toml
+        detector: PathBuf,
+        #[command(flatten)]
+        run: Run,
+    },
+    /// Tell of pictures, folders and videos how probably they are forged
+    Predict(PredictArgs),
+    /// Show where in pictures a detector looks
+    Explain(ExplainArgs),
+    /// Forge faces, as files or as a sheet to look at
+    Forge {
+        #[command(flatten)]
+        flags: Flags,
+        #[command(flatten)]
+        args: ForgeArgs,
+    },
+    /// Tell what data holds, and list what is wrong with it
+    Inspect {
+        #[command(flatten)]
+        flags: Flags,
+        #[command(flatten)]
+        args: InspectArgs,
+    },
+    /// Make one HTML page of a folder of results
+    Report {
+        /// The folder
+        results: PathBuf,
+    },
+    /// Run what a folder of results is from again, and tell whether the same comes out
+    Repro {
+        /// The folder
+        results: PathBuf,
+        /// Where the new results are written
+        #[arg(long, value_name = "DIR", default_value = "deepfake-repro")]
+        output: PathBuf,
+    },
+}
+
+#[derive(Args)]
+struct Run {
+    #[command(flatten)]
+    flags: Flags,
+    /// Where the results are written. What the same command has left there, it goes on with
+    #[arg(long, value_name = "DIR", default_value = "deepfake-results")]
+    output: PathBuf,
+    /// Begin anew, whatever is in the output folder
+    #[arg(long)]
+    restart: bool,
+}
 
 fn main() -> ExitCode {
-    match run(&Args::parse()) {
+    match run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
@@ -41,65 +116,25 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(args: &Args) -> Result<(), Box<dyn Error>> {
-    let start_of_all = Instant::now();
-    let settings = Settings::new(args)?;
-    let device = args::device(&settings.device)?.autodiff();
-    output::prepare(&args.output, &settings, args.restart)?;
-
-    let mut progress = Progress::new(&settings);
-    progress.say("the faces are drawn or read");
-    let source = data::source(&settings)?;
-    let mut results = Results::new(settings.clone());
-    for &seed in &settings.seeds {
-        progress.say(&format!("seed {seed}: the forgeries are made"));
-        let pictures = Pictures::new(&source, &settings, seed)?;
-        progress.say(&pictures.description());
-        results.pictures = Some(pictures.counts());
-        let start = training::start(&settings, seed, &device)?;
-        let mut train = |method, title: String, folder: PathBuf, domains| {
-            progress.begin(title);
-            training::train(
-                &settings,
-                seed,
-                method,
-                domains,
-                &pictures.test,
-                &start,
-                (&args.output.join(folder), &mut progress),
-            )
-        };
-        if settings.alone {
-            for (forgery, samples) in &pictures.train {
-                let domains = vec![(forgery.clone(), samples.clone())];
-                let folder = output::run_folder(seed, None, Method::Erm).join(&**forgery);
-                let trained = train(Method::Erm, format!("{forgery} alone"), folder, domains)?;
-                results.alone.push(Alone::new(seed, forgery, &trained)?);
-                results.save(&args.output)?;
-            }
-            continue;
+fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
+    match cli.command.unwrap_or(Command::Compare(cli.compare)) {
+        Command::Compare(run) => {
+            command::compare::compare(&Settings::load(&run.flags)?, &run.output, run.restart)
         }
-        let names = settings.forgeries.iter().map(|forgery| forgery.name());
-        for split in LeaveOneDomainOut::new(names)? {
-            if !settings.leaves_out(split.test()) {
-                continue;
-            }
-            for &method in &settings.methods {
-                let domains = split.partition(pictures.train.iter().cloned())?.train;
-                let folder = output::run_folder(seed, Some(split.test()), method);
-                let title = format!("without {}", split.test());
-                let trained = train(method, title, folder, domains)?;
-                results.push(Run::new(&settings, seed, method, &split, trained)?);
-                results.took(start_of_all.elapsed());
-                results.save(&args.output)?;
-            }
+        Command::Train(run) => {
+            command::train::train(&Settings::load(&run.flags)?, &run.output, run.restart)
         }
+        Command::Evaluate { detector, run } => {
+            let settings = Settings::load(&run.flags)?;
+            command::evaluate::evaluate(&detector, &settings, &run.output)
+        }
+        Command::Predict(args) => command::predict::predict(&args),
+        Command::Explain(args) => command::explain::explain(&args),
+        Command::Forge { flags, args } => command::forge::forge(&Settings::load(&flags)?, &args),
+        Command::Inspect { flags, args } => {
+            command::inspect::inspect(&Settings::load(&flags)?, &args)
+        }
+        Command::Report { results } => command::report::report(&results),
+        Command::Repro { results, output } => command::repro::repro(&results, &output),
     }
-    progress.finish();
-    results.took(start_of_all.elapsed());
-    print!("\n{}", results.table());
-    for path in results.save(&args.output)? {
-        println!("{}", path.display());
-    }
-    results.check_alone()
 }

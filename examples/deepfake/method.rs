@@ -3,9 +3,9 @@
 use std::{fmt, str::FromStr};
 
 use roga::optim::{Evaluation, RobustGradientAlignmentConfig};
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::args::Settings;
+use crate::search::Setting;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {
@@ -33,9 +33,9 @@ const NAMES: [(&str, Method); 11] = [
 ];
 
 impl Method {
-    pub fn config(self, settings: &Settings, seed: u64) -> RobustGradientAlignmentConfig {
+    pub fn config(self, setting: &Setting, seed: u64) -> RobustGradientAlignmentConfig {
         type Config = RobustGradientAlignmentConfig;
-        let (rho, gamma) = (settings.rho, settings.gamma);
+        let (rho, gamma) = (setting.rho, setting.gamma);
         let config = match self {
             Method::Erm => Config::erm(),
             Method::Sam => Config::sam(rho),
@@ -52,13 +52,13 @@ impl Method {
         config.with_seed(seed)
     }
 
-    /// What a step costs, in passes over all mini-batches, with `domains` domains.
-    pub fn passes(self, domains: usize) -> usize {
+    /// Whether the update depends on ρ, and whether it depends on γ.
+    pub fn depends_on(self) -> [bool; 2] {
         match self {
-            Method::Erm => 1,
-            Method::Roga(Evaluation::All) => 1 + domains,
-            Method::Roga(Evaluation::Others) => domains,
-            _ => 2,
+            Method::Erm => [false, false],
+            Method::Sam | Method::Asam | Method::DomainSam => [true, false],
+            Method::LookAhead => [false, true],
+            Method::Sagm | Method::Roga(_) => [true, true],
         }
     }
 
@@ -71,17 +71,45 @@ impl Method {
 }
 
 /// One method, or all of them.
-#[derive(Debug, Clone)]
-pub struct Methods(pub Vec<Method>);
+#[derive(Debug, Clone, Copy)]
+pub enum Methods {
+    All,
+    One(Method),
+}
+
+impl Methods {
+    pub fn methods(self) -> Vec<Method> {
+        match self {
+            Self::All => NAMES.iter().map(|(_, method)| *method).collect(),
+            Self::One(method) => vec![method],
+        }
+    }
+}
 
 impl FromStr for Methods {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        Ok(Self(match name {
-            "all" => NAMES.iter().map(|(_, method)| *method).collect(),
-            one => vec![one.parse()?],
-        }))
+        match name {
+            "all" => Ok(Self::All),
+            one => one.parse().map(Self::One),
+        }
+    }
+}
+
+impl Serialize for Methods {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::All => serializer.serialize_str("all"),
+            Self::One(method) => method.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Methods {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        name.parse().map_err(de::Error::custom)
     }
 }
 

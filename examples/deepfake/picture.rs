@@ -4,19 +4,19 @@ use std::error::Error;
 
 use plotters::prelude::*;
 
-use crate::{log::Curves, output::Run};
+use crate::{log::Curves, output::Outcome};
 
 /// Loss and mean cosine over training.
 pub fn training_curves(
-    left_out: &str,
+    turn: &str,
     steps: usize,
-    runs: &[&Run],
+    runs: &[&Outcome],
 ) -> Result<String, Box<dyn Error>> {
     let mut svg = String::new();
     {
         let area = SVGBackend::with_string(&mut svg, (960, 460)).into_drawing_area();
         area.fill(&WHITE)?;
-        let title = format!("Training without {left_out}, means over {SMOOTHED} steps");
+        let title = format!("Training {turn}, means over {SMOOTHED} steps");
         let area = area.titled(&title, ("sans-serif", 20))?;
         let columns: [(&str, Column); 2] = [
             ("mean loss", |curves| &curves.losses),
@@ -26,7 +26,7 @@ pub fn training_curves(
         ];
         for (panel, (name, column)) in area.split_evenly((1, 2)).iter().zip(columns) {
             let smoothed = runs.iter().map(|run| (*run, smooth(column(&run.curves))));
-            let smoothed: Vec<(&Run, Vec<f64>)> = smoothed.collect();
+            let smoothed: Vec<(&Outcome, Vec<f64>)> = smoothed.collect();
             let values = smoothed.iter().flat_map(|(_, values)| values);
             let values = values.copied().filter(|value| value.is_finite());
             let range = values.fold(0.0f64..1e-9, |range, value| {
@@ -53,7 +53,7 @@ pub fn training_curves(
                         points.map(|(step, value)| (step as f64, value)),
                         color,
                     ))?
-                    .label(run.method.name())
+                    .label(run.run.method.name())
                     .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], color));
             }
             chart
@@ -68,13 +68,13 @@ pub fn training_curves(
     Ok(svg)
 }
 
-/// The ROC curves of one forgery left out.
-pub fn roc_curves(left_out: &str, runs: &[&Run]) -> Result<String, Box<dyn Error>> {
+/// The ROC curves of one turn's first test domain.
+pub fn roc_curves(turn: &str, runs: &[&Outcome]) -> Result<String, Box<dyn Error>> {
     let mut svg = String::new();
     {
         let area = SVGBackend::with_string(&mut svg, (640, 600)).into_drawing_area();
         area.fill(&WHITE)?;
-        let title = format!("ROC of {left_out}, never trained on");
+        let title = format!("ROC, trained {turn}");
         let mut chart = ChartBuilder::on(&area)
             .caption(title, ("sans-serif", 20))
             .margin(16)
@@ -89,10 +89,11 @@ pub fn roc_curves(left_out: &str, runs: &[&Run]) -> Result<String, Box<dyn Error
         chart.draw_series(LineSeries::new([(0.0, 0.0), (1.0, 1.0)], BLACK.mix(0.3)))?;
         for (index, run) in runs.iter().enumerate() {
             let color = Palette99::pick(index).stroke_width(2);
-            let points = run.roc.points().map(|point| (point.fpr, point.tpr));
+            let roc = run.scores[0].roc()?;
+            let points = roc.points().map(|point| (point.fpr, point.tpr));
             chart
                 .draw_series(LineSeries::new(points, color))?
-                .label(format!("{} {:.3}", run.method, run.unseen))
+                .label(format!("{} {:.3}", run.run.method, run.unseen))
                 .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], color));
         }
         chart

@@ -5,37 +5,31 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{args::Settings, method::Method};
+use roga::search::Cost;
 
 /// Lines of progress: one that is written over on a terminal, else one in a while.
 pub struct Progress {
-    begin: Option<Instant>,
+    begin: Instant,
     last: Instant,
-    done: usize,
+    /// Passes over a step's mini-batches.
+    done: f64,
     /// Done by an earlier run of the same command.
-    before: usize,
-    total: usize,
+    before: f64,
+    total: f64,
     title: String,
-    steps: usize,
     terminal: bool,
 }
 
 impl Progress {
-    pub fn new(settings: &Settings) -> Self {
-        let domains = settings.forgeries.len() - 1;
-        let passes = |method: &Method| method.passes(domains) * domains * settings.turns();
-        let passes: usize = match settings.alone {
-            true => settings.forgeries.len(),
-            false => settings.methods.iter().map(passes).sum(),
-        };
+    pub fn new() -> Self {
+        let now = Instant::now();
         Self {
-            begin: None,
-            last: Instant::now(),
-            done: 0,
-            before: 0,
-            total: passes * settings.steps * settings.seeds.len(),
+            begin: now,
+            last: now,
+            done: 0.0,
+            before: 0.0,
+            total: 0.0,
             title: String::new(),
-            steps: settings.steps,
             terminal: stdout().is_terminal(),
         }
     }
@@ -44,38 +38,37 @@ impl Progress {
         self.line(text, true);
     }
 
-    /// What the next steps are about.
-    pub fn begin(&mut self, title: String) {
-        self.title = title;
-        self.begin.get_or_insert_with(Instant::now);
+    /// From here on the time is reckoned by, what all of it will cost.
+    pub fn begin(&mut self, total: Cost) {
+        self.begin = Instant::now();
+        self.total = total.passes;
     }
 
-    /// Steps that an earlier run of the same command has made.
-    pub fn made_before(&mut self, method: Method, steps: usize, domains: usize) {
-        let passes = steps * method.passes(domains) * domains;
+    /// What the next steps are about.
+    pub fn title(&mut self, title: String) {
+        self.title = title;
+    }
+
+    /// Passes that an earlier run of the same command has made.
+    pub fn made_before(&mut self, passes: f64) {
         self.done += passes;
         self.before += passes;
     }
 
-    /// After a step; its passes are what the time left is reckoned by.
-    pub fn step(&mut self, method: Method, step: usize, loss: f64, domains: usize) {
-        self.done += method.passes(domains) * domains;
-        let last = step + 1 == self.steps;
+    /// After so many of all steps, the last of which took so many passes.
+    pub fn step(&mut self, (made, steps): (usize, usize), loss: f64, passes: f64) {
+        self.done += passes;
+        let last = made == steps;
         let pause = Duration::from_secs(if self.terminal { 1 } else { 15 });
         if !last && self.last.elapsed() < pause {
             return;
         }
         self.last = Instant::now();
-        let elapsed = self
-            .begin
-            .map_or(0.0, |begin| begin.elapsed().as_secs_f64());
-        let left = elapsed * self.total.saturating_sub(self.done) as f64
-            / (self.done - self.before) as f64;
+        let elapsed = self.begin.elapsed().as_secs_f64();
+        let left = elapsed * (self.total - self.done).max(0.0) / (self.done - self.before);
         let text = format!(
-            "{}: {method:<12} step {:>4} of {}, loss {loss:.3}, {} left",
+            "{}: step {made:>4} of {steps}, loss {loss:.3}, {} left",
             self.title,
-            step + 1,
-            self.steps,
             duration(left)
         );
         self.line(&text, last);
@@ -101,6 +94,7 @@ pub fn duration(seconds: f64) -> String {
     let seconds = seconds.round() as u64;
     match seconds / 60 {
         0 => format!("{seconds} s"),
-        minutes => format!("{minutes} min {:02} s", seconds % 60),
+        minutes @ 1..60 => format!("{minutes} min {:02} s", seconds % 60),
+        minutes => format!("{} h {:02} min", minutes / 60, minutes % 60),
     }
 }

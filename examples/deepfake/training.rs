@@ -1,250 +1,395 @@
-//! One method's training, and the scores of the net it ends with.
+//! One training, from the first step or from where it was interrupted, and the scores of its net.
 
 use std::{
+    collections::HashMap,
     error::Error,
     fs,
     path::{Path, PathBuf},
+    rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use burn::{
-    data::{
-        dataloader::{DataLoader, batcher::Batcher},
-        dataset::InMemDataset,
-    },
+    data::dataloader::DataLoader,
     lr_scheduler::{
         cosine::CosineAnnealingLrSchedulerConfig, module_lr_scheduler::ModuleLrScheduler,
     },
     module::Module,
     nn::loss::CrossEntropyLossConfig,
-    optim::AdamWConfig,
-    tensor::{Device, Tensor},
+    optim::{AdamWConfig, GradientsParams},
+    tensor::Tensor,
 };
 use roga::{
-    detector::backbone::{ResNet, ResNetConfig},
-    domain::{DomainDataLoaderBuilder, EpochLength},
+    detector::backbone::{Classifier, Normalization},
+    domain::{DomainDataLoader, DomainDataLoaderBuilder, DomainSource, EpochLength},
     optim::{RobustGradientAlignment, RobustGradientAlignmentRecord},
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    args::Settings,
-    data::{Domains, PictureBatch, PictureBatcher, SharedSample, mirror},
+    data::{Domain, Item, PictureBatch, PictureBatcher, augmented, mirror},
+    detector::{DetectorConfig, Net, WEIGHTS, scores, tensor},
     log::{self, Curves, StepLog},
     method::Method,
     output,
     progress::Progress,
+    scores::Scores,
+    search::Setting,
+    settings::{AugmentName, SelectionName, Settings},
 };
 
-/// The scores of a test set, higher for what looks forged.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Scores {
-    pub forgery: Arc<str>,
-    pub scores: Vec<f64>,
-    pub forged: Vec<bool>,
-    /// Whose face each picture is of.
-    pub people: Vec<Arc<str>>,
+/// What is trained, and on what.
+pub struct Job<'a> {
+    pub settings: &'a Settings,
+    pub method: Method,
+    pub setting: Setting,
+    pub seed: u64,
+    pub steps: usize,
+    /// The net that all methods start from.
+    pub start: &'a Net,
+    pub train: Vec<Domain>,
+    /// What checkpoints and settings are chosen by.
+    pub valid: Vec<Domain>,
+    /// The parts that settings are chosen by where the test domain is looked at.
+    pub oracle: Vec<Domain>,
+    pub test: Vec<Domain>,
+    /// Where the files of the training are.
+    pub folder: PathBuf,
 }
 
 /// What a training ends with.
 pub struct Trained {
-    /// Of every forgery, the one left out included.
+    pub finished: Finished,
+    /// Of every test set.
     pub scores: Vec<Scores>,
     pub curves: Curves,
-    pub seconds: f64,
 }
 
 /// What is written down when a training is over.
-#[derive(Serialize, Deserialize)]
-struct Finished {
-    seconds: f64,
-    scores: Vec<Scores>,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Finished {
+    pub seconds: f64,
+    /// The steps after which the tested weights were there.
+    pub step: u64,
+    /// The AUC of each domain's validation part with the tested weights.
+    pub validation: Vec<(Arc<str>, f64)>,
+    /// The AUC of each test domain's validation part, where it is looked at.
+    pub oracle: Vec<(Arc<str>, f64)>,
 }
 
 /// The files of one training.
-struct Files {
+pub struct Files {
     /// Every step's report.
-    steps: PathBuf,
+    pub steps: PathBuf,
     /// What an interrupted training goes on from.
     record: PathBuf,
-    /// The trained weights.
-    weights: PathBuf,
-    /// The scores, once the training is over.
-    scores: PathBuf,
+    /// The tested weights.
+    pub weights: PathBuf,
+    /// Every test picture's score.
+    pub scores: PathBuf,
+    /// What is there once the training is over.
+    finished: PathBuf,
 }
 
 impl Files {
-    fn new(folder: &Path) -> Result<Self, Box<dyn Error>> {
-        fs::create_dir_all(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
-        Ok(Self {
+    pub fn new(folder: &Path) -> Self {
+        Self {
             steps: folder.join("steps.csv"),
             record: folder.join("training.bpk"),
-            weights: folder.join("weights.bpk"),
-            scores: folder.join("scores.json"),
-        })
+            weights: folder.join(WEIGHTS),
+            scores: folder.join("scores.csv"),
+            finished: folder.join("finished.json"),
+        }
     }
 
-    fn finished(&self) -> Result<Trained, Box<dyn Error>> {
-        let Finished { seconds, scores } = serde_json::from_slice(&fs::read(&self.scores)?)?;
-        Ok(Trained {
-            scores,
+    /// A training that is over.
+    pub fn read(&self) -> Result<Option<Trained>, Box<dyn Error>> {
+        if !self.finished.exists() {
+            return Ok(None);
+        }
+        Ok(Some(Trained {
+            finished: serde_json::from_slice(&fs::read(&self.finished)?)?,
+            scores: Scores::read(&self.scores)?,
             curves: log::read(&self.steps)?,
-            seconds,
-        })
+        }))
     }
 }
 
 /// How often an interrupted training is able to go on.
 const BETWEEN_RECORDS: Duration = Duration::from_secs(10);
 
-/// The net that all methods start from.
-pub fn start(settings: &Settings, seed: u64, device: &Device) -> roga::Result<ResNet> {
-    device.seed(seed);
-    let net = backbone().init(device)?;
-    // Parameters are drawn when they are first used: now, for all methods.
-    let size = settings.size as usize;
-    net.valid()
-        .forward(Tensor::zeros([1, 3, size, size], device));
-    Ok(net)
+/// How many seconds a forward and backward over a step's mini-batches takes.
+pub fn time_pass(job: &Job) -> Result<f64, Box<dyn Error>> {
+    let loader = loader(job)?;
+    let net = job.start.clone().train();
+    let domains = loader.iter().next().ok_or("there is no step")??;
+    let mut seconds = 0.0;
+    // The first is slower than all that follow.
+    for _ in 0..2 {
+        let begin = Instant::now();
+        for (_, batch) in domains.iter() {
+            let gradients = loss(&net, batch).backward();
+            let gradients = GradientsParams::from_grads(gradients, &net);
+            // A device works ahead until a number is asked for.
+            roga::gradient::squared_norm(&net, &gradients).map(Tensor::into_data);
+        }
+        seconds = begin.elapsed().as_secs_f64();
+    }
+    Ok(seconds)
 }
 
-/// The net of all methods.
-pub fn backbone() -> ResNetConfig {
-    ResNetConfig::small(2)
-}
-
-/// Trains a copy of the net on some domains and scores the test sets of all.
+/// Trains a copy of the net and scores the test sets.
 ///
 /// A training that an earlier run has finished is read from its folder; one that was interrupted
 /// goes on from its record.
-pub fn train(
-    settings: &Settings,
-    seed: u64,
-    method: Method,
-    domains: Domains,
-    test: &[(Arc<str>, Vec<SharedSample>)],
-    start: &ResNet,
-    (folder, progress): (&Path, &mut Progress),
-) -> Result<Trained, Box<dyn Error>> {
-    let files = Files::new(folder)?;
-    let count = domains.len();
-    if files.scores.exists() {
-        progress.made_before(method, settings.steps, count);
-        return files.finished();
+pub fn train(job: &Job, progress: &mut Progress) -> Result<Trained, Box<dyn Error>> {
+    fs::create_dir_all(&job.folder).map_err(|e| format!("{}: {e}", job.folder.display()))?;
+    let files = Files::new(&job.folder);
+    let config = job.method.config(&job.setting, job.seed);
+    let cost = config.passes_per_step(job.train.len())?;
+    if let Some(trained) = files.read()? {
+        progress.made_before(cost * job.steps as f64);
+        return Ok(trained);
     }
-    let device = start.devices().remove(0).autodiff();
-    // One domain alone: as many pictures a step as in the comparison.
-    let alone = if count == 1 {
-        settings.forgeries.len() - 1
-    } else {
-        1
-    };
-    let names: Vec<Arc<str>> = domains.iter().map(|(name, _)| name.clone()).collect();
-    let loader = DomainDataLoaderBuilder::new(PictureBatcher)
-        .batch_size(settings.batch * alone)
-        .seed(seed)
-        .num_workers(settings.threads.min(1))
-        .epoch(EpochLength::Steps(settings.steps))
-        .class_balanced(|sample: &SharedSample| sample.0.label)
-        .augment(mirror)
-        .set_device(device)
-        .domains(
-            domains
-                .into_iter()
-                .map(|(name, samples)| (name, InMemDataset::new(samples))),
-        )
-        .build()?;
+    let mut training = Training::begin(job, &files)?;
+    if training.before > 0 {
+        progress.made_before(cost * training.before as f64);
+        let before = training.before;
+        progress.say(&format!("{}: goes on after step {before}", job.method));
+    }
+    training.run(|made, loss| progress.step((made, job.steps), loss, cost))?;
+    training.finish()?;
+    // What is compared is what a later run of the same command reads.
+    let trained = files.read()?;
+    trained.ok_or_else(|| format!("{} has no result", job.folder.display()).into())
+}
 
-    let mut net = start.clone().train();
-    let mut optim = method
-        .config(settings, seed)
-        .init(AdamWConfig::new().init())?;
-    let mut schedule = CosineAnnealingLrSchedulerConfig::new(settings.lr, settings.steps).init()?;
-    let mut before = 0.0;
-    let mut log = if files.record.exists() {
-        let record = RobustGradientAlignmentRecord::load(&files.record)?;
-        net = record.load_model(net)?;
-        optim.load_record(&record)?;
-        schedule = schedule.load_record(record.scheduler()?);
-        loader.set_position(record.position()?);
-        let note = |name| record.note(name).ok_or(format!("the record has no {name}"));
-        before = note("seconds")?.parse()?;
-        progress.made_before(method, record.steps() as usize, count);
-        progress.say(&format!("{method}: goes on after step {}", record.steps()));
-        StepLog::go_on(&files.steps, note("log")?.parse()?)?
-    } else {
-        StepLog::create(&files.steps, &names)?
-    };
+/// The best weights so far, by the validation parts.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Best {
+    step: u64,
+    validation: Vec<(Arc<str>, f64)>,
+    mean: Option<f64>,
+}
 
-    let begin = Instant::now();
-    let seconds = || before + begin.elapsed().as_secs_f64();
-    let save = |net: &ResNet,
-                optim: &RobustGradientAlignment,
-                schedule: &ModuleLrScheduler,
-                log: &mut StepLog|
-     -> Result<(), Box<dyn Error>> {
-        let record = optim
-            .to_record()?
-            .with_model(net)?
-            .with_scheduler(schedule.to_record())
-            .with_position(loader.position())
-            .with_note("log", log.flush()?.to_string())
-            .with_note("seconds", seconds().to_string());
-        Ok(record.save(&files.record)?)
-    };
-    let mut saved = Instant::now();
-    if loader.position() < settings.steps as u64 {
+struct Training<'a> {
+    job: &'a Job<'a>,
+    files: &'a Files,
+    loader: Rc<DomainDataLoader<Item, PictureBatch>>,
+    net: Net,
+    optim: RobustGradientAlignment,
+    schedule: ModuleLrScheduler,
+    log: StepLog,
+    best: Best,
+    /// Steps made by earlier runs of the same command.
+    before: usize,
+    seconds_before: f64,
+    begin: Instant,
+}
+
+impl<'a> Training<'a> {
+    fn begin(job: &'a Job<'a>, files: &'a Files) -> Result<Self, Box<dyn Error>> {
+        let loader = Rc::new(loader(job)?);
+        let mut net = job.start.clone().train();
+        let config = job.method.config(&job.setting, job.seed);
+        let mut optim = config.init(AdamWConfig::new().init())?;
+        let mut schedule =
+            CosineAnnealingLrSchedulerConfig::new(job.setting.lr, job.steps).init()?;
+        let (mut best, mut before, mut seconds_before) = (Best::default(), 0, 0.0);
+        let log = if files.record.exists() {
+            let record = RobustGradientAlignmentRecord::load(&files.record)?;
+            net = record.load_model(net)?;
+            optim.load_record(&record)?;
+            schedule = schedule.load_record(record.scheduler()?);
+            loader.set_position(record.position()?);
+            let note = |name| record.note(name).ok_or(format!("the record has no {name}"));
+            best = serde_json::from_str(note("best")?)?;
+            before = record.steps() as usize;
+            seconds_before = note("seconds")?.parse()?;
+            StepLog::go_on(&files.steps, note("log")?.parse()?)?
+        } else {
+            let names: Vec<Arc<str>> = job.train.iter().map(|d| d.name.clone()).collect();
+            StepLog::create(&files.steps, &names)?
+        };
+        Ok(Self {
+            job,
+            files,
+            loader,
+            net,
+            optim,
+            schedule,
+            log,
+            best,
+            before,
+            seconds_before,
+            begin: Instant::now(),
+        })
+    }
+
+    fn run(&mut self, mut after: impl FnMut(usize, f64)) -> Result<(), Box<dyn Error>> {
+        if self.loader.position() >= self.job.steps as u64 {
+            return Ok(());
+        }
+        let mut saved = Instant::now();
+        let loader = self.loader.clone();
         for domains in loader.iter() {
-            let lr = schedule.step();
-            let report = optim.step(lr.clone(), &mut net, &domains?, loss)?;
-            log.push(lr.base(), &report)?;
-            progress.step(method, report.step as usize, report.mean_loss(), count);
-            if saved.elapsed() >= BETWEEN_RECORDS {
-                save(&net, &optim, &schedule, &mut log)?;
+            let lr = self.schedule.step();
+            let report = self
+                .optim
+                .step(lr.clone(), &mut self.net, &domains?, loss)?;
+            self.log.push(lr.base(), &report)?;
+            let made = report.step as usize + 1;
+            self.evaluate(made)?;
+            after(made, report.mean_loss());
+            if saved.elapsed() >= BETWEEN_RECORDS && made < self.job.steps {
+                self.save()?;
                 saved = Instant::now();
             }
         }
-        save(&net, &optim, &schedule, &mut log)?;
+        self.save()
     }
-    let seconds = seconds();
-    let net = net.valid();
-    net.clone().save_file(&files.weights)?;
-    let scores = test
-        .iter()
-        .map(|(forgery, samples)| score(&net, forgery.clone(), samples));
-    let finished = Finished {
-        seconds,
-        scores: scores.collect(),
-    };
-    output::write(&files.scores, &serde_json::to_string(&finished)?)?;
-    // What is compared is what a later run of the same command reads.
-    files.finished()
+
+    /// Keeps the weights, where they are the best on the validation parts, or the last.
+    fn evaluate(&mut self, made: usize) -> Result<(), Box<dyn Error>> {
+        let last = made == self.job.steps;
+        let choose = self.job.settings.selection == SelectionName::TrainingDomain;
+        let due = choose && made.is_multiple_of(self.job.settings.evaluate_every());
+        if !last && !due {
+            return Ok(());
+        }
+        let (net, normalization) = (self.net.valid(), self.normalization());
+        let validation = aucs(&net, normalization, &self.job.valid)?;
+        let sum: f64 = validation.iter().map(|(_, auc)| auc).sum();
+        let mean = (!validation.is_empty()).then(|| sum / validation.len() as f64);
+        if (last && !choose) || self.best.mean.is_none() || mean > self.best.mean {
+            net.clone().save_file(&self.files.weights)?;
+            DetectorConfig::new(self.job.settings).save(&self.files.weights)?;
+            self.best = Best {
+                step: made as u64,
+                validation,
+                mean,
+            };
+        }
+        Ok(())
+    }
+
+    fn normalization(&self) -> Normalization {
+        self.job.settings.backbone.normalization()
+    }
+
+    fn seconds(&self) -> f64 {
+        self.seconds_before + self.begin.elapsed().as_secs_f64()
+    }
+
+    fn save(&mut self) -> Result<(), Box<dyn Error>> {
+        let record = self
+            .optim
+            .to_record()?
+            .with_model(&self.net)?
+            .with_scheduler(self.schedule.to_record())
+            .with_position(self.loader.position())
+            .with_note("log", self.log.flush()?.to_string())
+            .with_note("best", serde_json::to_string(&self.best)?)
+            .with_note("seconds", self.seconds().to_string());
+        Ok(record.save(&self.files.record)?)
+    }
+
+    /// Tests the chosen weights.
+    fn finish(&mut self) -> Result<(), Box<dyn Error>> {
+        let seconds = self.seconds();
+        let net = self.net.valid().try_load_file(&self.files.weights)?;
+        let normalization = self.normalization();
+        Scores::write(
+            &self.files.scores,
+            &score(&net, normalization, &self.job.test)?,
+        )?;
+        let finished = Finished {
+            seconds,
+            step: self.best.step,
+            validation: self.best.validation.clone(),
+            oracle: aucs(&net, normalization, &self.job.oracle)?,
+        };
+        let text = serde_json::to_string_pretty(&finished)?;
+        Ok(output::write(&self.files.finished, &text)?)
+    }
 }
 
-fn loss(net: &ResNet, batch: &PictureBatch) -> Tensor<1> {
+fn loader(job: &Job) -> roga::Result<DomainDataLoader<Item, PictureBatch>> {
+    let settings = job.settings;
+    // One domain by itself: as many pictures a step as with the others.
+    let alone = if job.train.len() == 1 {
+        settings.domains_alone()
+    } else {
+        1
+    };
+    let device = job.start.devices().remove(0).autodiff();
+    let mut loader =
+        DomainDataLoaderBuilder::new(PictureBatcher(settings.backbone.normalization()))
+            .batch_size(job.setting.batch * alone)
+            .seed(job.seed)
+            .num_workers(settings.threads.min(1))
+            .epoch(EpochLength::Steps(job.steps))
+            .set_device(device);
+    if settings.augment == AugmentName::Mirror {
+        loader = loader.augment(mirror);
+    }
+    if let Some(augment) = settings.augmentation() {
+        augment.check()?;
+        loader = loader.augment(move |item: Item, random| augmented(&augment, item, random));
+    }
+    for domain in &job.train {
+        let classes: Vec<bool> = domain.about.iter().map(|about| about.forged).collect();
+        let source = DomainSource::new(domain.clone()).with_classes(classes);
+        loader = loader.domain_with(domain.name.clone(), source);
+    }
+    loader.build()
+}
+
+fn loss(net: &Net, batch: &PictureBatch) -> Tensor<1> {
     CrossEntropyLossConfig::new()
         .init(&batch.labels.device())
         .forward(net.forward(batch.pictures.clone()), batch.labels.clone())
 }
 
-/// The difference of the logits, forged less real.
-fn score(net: &ResNet, forgery: Arc<str>, samples: &[SharedSample]) -> Scores {
+/// The AUC of every domain.
+fn aucs(
+    net: &Net,
+    normalization: Normalization,
+    domains: &[Domain],
+) -> Result<Vec<(Arc<str>, f64)>, Box<dyn Error>> {
+    let scores = score(net, normalization, domains)?.into_iter();
+    let aucs = scores.map(|of| Ok((of.domain.clone(), of.roc()?.auc())));
+    aucs.collect()
+}
+
+/// Every picture's score: the difference of the logits, forged less real. A picture that several
+/// domains share is scored once.
+pub fn score(
+    net: &Net,
+    normalization: Normalization,
+    domains: &[Domain],
+) -> Result<Vec<Scores>, Box<dyn Error>> {
     let device = net.devices().remove(0);
-    let mut scores = Vec::with_capacity(samples.len());
-    for samples in samples.chunks(64) {
-        let batch = PictureBatcher.batch(samples.to_vec(), &device);
-        let logits = net.forward(batch.pictures).into_data();
-        let logits: Vec<f64> = logits.iter::<f64>().collect();
-        scores.extend(logits.chunks(2).map(|pair| pair[1] - pair[0]));
+    let mut known: HashMap<&str, f64> = HashMap::new();
+    for domain in domains {
+        let unknown = domain.about.iter().enumerate();
+        let unknown: Vec<usize> = unknown
+            .filter(|(_, about)| !known.contains_key(&*about.id))
+            .map(|(index, _)| index)
+            .collect();
+        for chunk in unknown.chunks(64) {
+            let pictures: roga::Result<Vec<_>> =
+                chunk.iter().map(|&index| domain.picture(index)).collect();
+            let pictures = pictures?;
+            let pictures: Vec<_> = pictures.iter().map(|picture| &**picture).collect();
+            let scores = scores(net.forward(tensor(&pictures, normalization, &device)));
+            known.extend(chunk.iter().map(|&i| &*domain.about[i].id).zip(scores));
+        }
     }
-    Scores {
-        forgery,
-        scores,
-        forged: samples.iter().map(|sample| sample.0.label == 1).collect(),
-        people: samples
-            .iter()
-            .map(|sample| sample.0.person.clone())
-            .collect(),
-    }
+    let scores = domains.iter().map(|domain| {
+        let scores = domain.about.iter().map(|about| known[&*about.id]);
+        Scores::new(domain, scores.collect())
+    });
+    Ok(scores.collect())
 }

@@ -2,7 +2,7 @@
 //!
 //! Where forgeries differ from real pictures in size, format or compression, a network learns
 //! that. Here both pass the same crop, the same resize and the same JPEG, with a quality drawn
-//! without a look at the class.
+//! without a look at the class. Where pictures of one data set are grey, all can be made grey.
 
 use image::{
     ImageFormat, RgbImage,
@@ -11,7 +11,11 @@ use image::{
 };
 use rand::{RngExt, rngs::ChaCha8Rng};
 
-use super::landmark::Landmarks;
+use super::{
+    landmark::Landmarks,
+    raster,
+    seed::{Purpose, generator},
+};
 use crate::{Error, Result};
 
 /// How a picture of a face becomes a network's input.
@@ -29,6 +33,10 @@ pub struct EncodeConfig {
     /// The least and the greatest quality of the JPEG, from 1 to 100.
     #[config(default = "[75, 95]")]
     pub quality: [u8; 2],
+    /// Whether each pixel's luma, $0.299 R + 0.587 G + 0.114 B$ (ITU-R BT.601), stands in all
+    /// three channels of the result: grey and coloured pictures are then treated alike.
+    #[config(default = false)]
+    pub grey: bool,
 }
 
 /// A network's input and what is known of its file.
@@ -67,25 +75,24 @@ impl EncodeConfig {
         if !(0.0..=0.25).contains(&self.jitter) {
             return refused("jitter", "be from 0 to 0.25", self.jitter.to_string());
         }
-        let [low, high] = self.quality;
-        if !(1..=high).contains(&low) || high > 100 {
-            return refused(
-                "quality",
-                "rise from 1 to 100 at most",
-                format!("{:?}", self.quality),
-            );
-        }
-        Ok(())
+        check_quality(self.quality)
     }
 
     /// Crops round the landmarks, resizes, compresses and decompresses.
     ///
-    /// What of the crop lies outside the picture repeats its border.
+    /// What of the crop lies outside the picture repeats its border. `seed` draws the crop's
+    /// jitter and the quality.
     ///
     /// # Errors
     ///
     /// [`Error::Setting`] for a setting out of its range or an empty picture.
-    pub fn encode(
+    pub fn encode(&self, picture: &RgbImage, landmarks: &Landmarks, seed: u64) -> Result<Encoded> {
+        let mut rng = generator(Purpose::Encode, [seed, 0, 0, 0]);
+        self.encode_from(picture, landmarks, &mut rng)
+    }
+
+    /// [`encode`](Self::encode) from a generator's state.
+    pub(crate) fn encode_from(
         &self,
         picture: &RgbImage,
         landmarks: &Landmarks,
@@ -95,20 +102,50 @@ impl EncodeConfig {
         let crop = self.crop(landmarks, rng);
         let input = self.cut(picture, crop)?;
         let quality = rng.random_range(self.quality[0]..=self.quality[1]);
-        let mut file = Vec::new();
-        JpegEncoder::new_with_quality(&mut file, quality)
-            .encode_image(&input)
-            .and_then(|()| image::load_from_memory_with_format(&file, ImageFormat::Jpeg))
-            .map(|decoded| Encoded {
-                picture: decoded.into_rgb8(),
-                quality,
-                bytes: file.len(),
-            })
-            .map_err(|error| Error::Setting {
-                field: "picture",
-                rule: "be one that JPEG can hold",
-                value: error.to_string(),
-            })
+        jpeg(&input, quality)
+    }
+
+    /// The crop of a face without jitter and without a JPEG: for pictures that are to be judged.
+    ///
+    /// What of the crop lies outside the picture repeats its border.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Setting`] for a setting out of its range or an empty picture.
+    pub fn face(&self, picture: &RgbImage, landmarks: &Landmarks) -> Result<RgbImage> {
+        self.check()?;
+        let still = Self {
+            jitter: 0.0,
+            ..self.clone()
+        };
+        // Without jitter nothing of the generator is seen.
+        let crop = still.crop(landmarks, &mut generator(Purpose::Encode, [0; 4]));
+        still.cut(picture, crop)
+    }
+
+    /// The square in a picture's middle, resized: for pictures that are crops of faces already.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Setting`] for a setting out of its range or an empty picture.
+    ///
+    /// ```
+    /// use roga::detector::encode::EncodeConfig;
+    ///
+    /// let crop = image::RgbImage::new(256, 300);
+    /// assert_eq!(EncodeConfig::new().middle(&crop)?.dimensions(), (64, 64));
+    /// # Ok::<(), roga::Error>(())
+    /// ```
+    pub fn middle(&self, picture: &RgbImage) -> Result<RgbImage> {
+        self.check()?;
+        let (width, height) = picture.dimensions();
+        let side = width.min(height);
+        let crop = Crop {
+            left: i64::from((width - side) / 2),
+            top: i64::from((height - side) / 2),
+            side,
+        };
+        self.cut(picture, crop)
     }
 
     pub(crate) fn crop(&self, landmarks: &Landmarks, rng: &mut ChaCha8Rng) -> Crop {
@@ -139,23 +176,53 @@ impl EncodeConfig {
         let square = RgbImage::from_fn(crop.side, crop.side, |x, y| {
             *picture.get_pixel(inside(crop.left, x, width), inside(crop.top, y, height))
         });
-        Ok(imageops::resize(
-            &square,
-            self.size,
-            self.size,
-            FilterType::Triangle,
-        ))
+        let resized = imageops::resize(&square, self.size, self.size, FilterType::Triangle);
+        Ok(if self.grey {
+            raster::grey(resized)
+        } else {
+            resized
+        })
     }
+}
+
+/// Refuses ranges of JPEG's quality.
+pub(crate) fn check_quality(quality: [u8; 2]) -> Result<()> {
+    let [low, high] = quality;
+    if (1..=high).contains(&low) && high <= 100 {
+        return Ok(());
+    }
+    Err(Error::Setting {
+        field: "quality",
+        rule: "rise from 1 to 100 at most",
+        value: format!("{quality:?}"),
+    })
+}
+
+/// Compresses and decompresses.
+pub(crate) fn jpeg(picture: &RgbImage, quality: u8) -> Result<Encoded> {
+    let mut file = Vec::new();
+    JpegEncoder::new_with_quality(&mut file, quality)
+        .encode_image(picture)
+        .and_then(|()| image::load_from_memory_with_format(&file, ImageFormat::Jpeg))
+        .map(|decoded| Encoded {
+            picture: decoded.into_rgb8(),
+            quality,
+            bytes: file.len(),
+        })
+        .map_err(|error| Error::Setting {
+            field: "picture",
+            rule: "be one that JPEG can hold",
+            value: error.to_string(),
+        })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::detector::{landmark::Scheme, portrait::PortraitConfig};
-    use rand::SeedableRng;
 
     fn rng() -> ChaCha8Rng {
-        ChaCha8Rng::seed_from_u64(9)
+        generator(Purpose::Encode, [9, 0, 0, 0])
     }
 
     #[test]
@@ -163,14 +230,31 @@ mod tests {
         let face = PortraitConfig::new().draw(1, 1, 1).unwrap();
         let config = EncodeConfig::new().with_size(96).with_quality([60, 62]);
         for seed in 0..20 {
-            let mut rng = ChaCha8Rng::seed_from_u64(seed);
             let encoded = config
-                .encode(face.picture(), face.landmarks(), &mut rng)
+                .encode(face.picture(), face.landmarks(), seed)
                 .unwrap();
             assert_eq!(encoded.picture.dimensions(), (96, 96));
             assert!((60..=62).contains(&encoded.quality));
             assert!(encoded.bytes > 500);
         }
+    }
+
+    #[test]
+    fn what_is_to_be_judged_is_cropped_without_chance() {
+        let face = PortraitConfig::new().draw(1, 1, 1).unwrap();
+        let config = EncodeConfig::new().with_size(48);
+        let still = config.face(face.picture(), face.landmarks()).unwrap();
+        assert_eq!(still.dimensions(), (48, 48));
+        let other = config.clone().with_jitter(0.2).with_quality([1, 1]);
+        assert_eq!(still, other.face(face.picture(), face.landmarks()).unwrap());
+
+        let mut wide = RgbImage::from_pixel(300, 100, image::Rgb([10, 10, 10]));
+        for x in 100..200 {
+            (0..100).for_each(|y| wide.put_pixel(x, y, image::Rgb([200, 0, 0])));
+        }
+        let middle = config.middle(&wide).unwrap();
+        assert!(middle.pixels().all(|pixel| pixel.0 == [200, 0, 0]));
+        assert!(config.middle(&RgbImage::new(0, 3)).is_err());
     }
 
     #[test]
@@ -193,10 +277,28 @@ mod tests {
         points[0] = [-30.0, -30.0];
         points[14] = [40.0, 40.0];
         let marks = Landmarks::new(points, Scheme::Portrait97).unwrap();
-        let encoded = EncodeConfig::new()
-            .encode(&picture, &marks, &mut rng())
-            .unwrap();
+        let encoded = EncodeConfig::new().encode(&picture, &marks, 1).unwrap();
         assert!(encoded.picture.pixels().all(|p| p[0].abs_diff(200) < 6));
+    }
+
+    #[test]
+    fn grey_is_grey_after_the_jpeg_and_is_the_same_for_a_grey_picture() {
+        let face = PortraitConfig::new().draw(1, 1, 1).unwrap();
+        let config = EncodeConfig::new().with_grey(true);
+        let encoded = |picture: &RgbImage, config: &EncodeConfig| {
+            config.encode(picture, face.landmarks(), 4).unwrap()
+        };
+        let grey = encoded(face.picture(), &config);
+        assert!(grey.picture.pixels().all(|p| p[0] == p[1] && p[1] == p[2]));
+        assert_ne!(
+            grey,
+            encoded(face.picture(), &config.clone().with_grey(false))
+        );
+        let before = raster::grey(face.picture().clone());
+        assert_eq!(
+            encoded(&before, &config),
+            encoded(&before, &config.clone().with_grey(false))
+        );
     }
 
     #[test]

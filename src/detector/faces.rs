@@ -7,13 +7,13 @@
 
 use std::{
     fs,
-    io::BufReader,
     path::{Path, PathBuf},
 };
 
-use image::{ImageReader, Limits, RgbImage};
+use image::RgbImage;
 
 use super::{
+    data::decode,
     dataset::{FaceSource, check_index},
     landmark::{Landmarks, Part},
 };
@@ -157,7 +157,7 @@ impl Faces {
             if !folder.is_dir() {
                 continue;
             }
-            self.stay_inside(&folder)?;
+            stay_inside(&self.root, &folder)?;
             for name in names(&folder)?.iter().filter(|name| name.ends_with(".png")) {
                 let picture = folder.join(name);
                 if !picture.is_file() {
@@ -188,17 +188,18 @@ impl Faces {
     pub fn skipped(&self) -> &Skipped {
         &self.skipped
     }
+}
 
-    fn stay_inside(&self, path: &Path) -> Result<()> {
-        let real = fs::canonicalize(path).map_err(|error| unreadable(path, &error))?;
-        if real.starts_with(&self.root) {
-            return Ok(());
-        }
-        Err(Error::File {
-            path: path.into(),
-            reason: format!("leads out of {}", self.root.display()),
-        })
+/// Refuses a path that leads out of a folder, whose own path is canonical.
+pub(super) fn stay_inside(root: &Path, path: &Path) -> Result<()> {
+    let real = fs::canonicalize(path).map_err(|error| unreadable(path, &error))?;
+    if real.starts_with(root) {
+        return Ok(());
     }
+    Err(Error::File {
+        path: path.into(),
+        reason: format!("leads out of {}", root.display()),
+    })
 }
 
 impl FaceSource for Faces {
@@ -213,8 +214,8 @@ impl FaceSource for Faces {
     fn face(&self, index: usize) -> Result<Face> {
         check_index(self, index)?;
         let file = &self.files[index];
-        self.stay_inside(&file.picture)?;
-        self.stay_inside(&file.landmarks)?;
+        stay_inside(&self.root, &file.picture)?;
+        stay_inside(&self.root, &file.landmarks)?;
         let picture = read_picture(&file.picture)?;
         let landmarks = Landmarks::read_npy(&file.landmarks)?;
         Face::new(picture, landmarks).map_err(|error| Error::File {
@@ -231,25 +232,14 @@ impl FaceSource for Faces {
 /// [`Error::File`] for a file that cannot be read, is no picture, is cut short or too large.
 pub fn read_picture(path: impl AsRef<Path>) -> Result<RgbImage> {
     let path = path.as_ref();
-    let file = fs::File::open(path).map_err(|error| unreadable(path, &error))?;
-    let mut reader = ImageReader::new(BufReader::new(file))
-        .with_guessed_format()
-        .map_err(|error| unreadable(path, &error))?;
-    let mut limits = Limits::default();
-    limits.max_image_width = Some(MAX_SIDE);
-    limits.max_image_height = Some(MAX_SIDE);
-    // Four channels of 16 bits, and as much again to work in.
-    limits.max_alloc = Some(16 * u64::from(MAX_SIDE).pow(2));
-    reader.limits(limits);
-    let picture = reader.decode().map_err(|error| Error::File {
+    decode::picture(path).map_err(|fault| Error::File {
         path: path.into(),
-        reason: format!("is not a picture that can be decoded: {error}"),
-    })?;
-    Ok(picture.into_rgb8())
+        reason: format!("{fault}; {}", fault.mend()),
+    })
 }
 
 /// The names in a folder that are text, sorted.
-fn names(folder: &Path) -> Result<Vec<String>> {
+pub(super) fn names(folder: &Path) -> Result<Vec<String>> {
     let failed = |error: std::io::Error| unreadable(folder, &error);
     let mut names = Vec::new();
     for entry in fs::read_dir(folder).map_err(failed)? {
@@ -261,7 +251,7 @@ fn names(folder: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-fn unreadable(path: &Path, error: &std::io::Error) -> Error {
+pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> Error {
     Error::File {
         path: path.into(),
         reason: format!("cannot be read: {error}"),

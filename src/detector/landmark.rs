@@ -15,6 +15,12 @@ pub enum Scheme {
     WebMorph189,
     /// The 97 points of the portraits this crate draws.
     Portrait97,
+    /// The 68 points of iBUG 300-W (Sagonas et al. 2013, doi 10.1109/ICCVW.2013.59) that dlib's
+    /// usual predictor places. It has none on the forehead: its outline ends at the brows.
+    Dlib68,
+    /// [`Dlib68`](Self::Dlib68) and 13 points of the hairline, 68 to 80: what DeepfakeBench's
+    /// preparation writes.
+    Dlib81,
 }
 
 /// A part of a face that a [`Scheme`] knows the points of.
@@ -57,11 +63,20 @@ impl Part {
 }
 
 impl Scheme {
+    const ALL: [Self; 4] = [
+        Self::WebMorph189,
+        Self::Portrait97,
+        Self::Dlib68,
+        Self::Dlib81,
+    ];
+
     /// The number of points of a face.
     pub fn len(self) -> usize {
         match self {
             Self::WebMorph189 => 189,
             Self::Portrait97 => 97,
+            Self::Dlib68 => 68,
+            Self::Dlib81 => 81,
         }
     }
 
@@ -71,10 +86,27 @@ impl Scheme {
     }
 
     /// The indices of a part's points; polygons in the order of their corners.
+    #[allow(clippy::reversed_empty_ranges)]
     pub fn part(self, part: Part) -> Vec<usize> {
         let ranges: &[RangeInclusive<usize>] = match self {
             Self::WebMorph189 => webmorph(part),
             Self::Portrait97 => portrait(part),
+            Self::Dlib68 => dlib(part, &[0..=16, 26..=17]),
+            // The hairline's points are not numbered along it.
+            Self::Dlib81 => dlib(
+                part,
+                &[
+                    0..=16,
+                    78..=78,
+                    74..=74,
+                    79..=79,
+                    73..=72,
+                    80..=80,
+                    71..=68,
+                    76..=75,
+                    77..=77,
+                ],
+            ),
         };
         ranges
             .iter()
@@ -104,12 +136,12 @@ impl Scheme {
     ///
     /// [`Error::Setting`] for a number that no scheme has.
     pub fn of_len(len: usize) -> Result<Self> {
-        [Self::WebMorph189, Self::Portrait97]
+        Self::ALL
             .into_iter()
             .find(|scheme| scheme.len() == len)
             .ok_or(Error::Setting {
                 field: "landmarks",
-                rule: "be 189 or 97 points",
+                rule: "be 68, 81, 97 or 189 points",
                 value: len.to_string(),
             })
     }
@@ -154,6 +186,21 @@ fn portrait(part: Part) -> &'static [RangeInclusive<usize>] {
         Part::MouthOuter => &[73..=84],
         Part::MouthInner => &[85..=96],
         Part::Chin => &[7..=7],
+    }
+}
+
+/// The points that both of dlib's schemes have, with the outline of one of them.
+fn dlib(part: Part, outline: &'static [RangeInclusive<usize>]) -> &'static [RangeInclusive<usize>] {
+    match part {
+        Part::Outline => outline,
+        Part::LeftEye => &[36..=41],
+        Part::RightEye => &[42..=47],
+        Part::LeftBrow => &[17..=21],
+        Part::RightBrow => &[22..=26],
+        Part::Nose => &[27..=35],
+        Part::MouthOuter => &[48..=59],
+        Part::MouthInner => &[60..=67],
+        Part::Chin => &[8..=8],
     }
 }
 
@@ -416,7 +463,8 @@ mod tests {
 
     #[test]
     fn groups_lie_within_their_scheme() {
-        for scheme in [Scheme::WebMorph189, Scheme::Portrait97] {
+        for scheme in Scheme::ALL {
+            assert_eq!(Scheme::of_len(scheme.len()).unwrap(), scheme);
             for part in Part::ALL {
                 let indices = scheme.part(part);
                 assert!(!indices.is_empty());
@@ -428,6 +476,8 @@ mod tests {
             assert!(scheme.mesh().len() >= 60);
         }
         assert_eq!(Scheme::WebMorph189.part(Part::Outline).len(), 30);
+        assert_eq!(Scheme::Dlib68.mesh(), (0..68).collect::<Vec<_>>());
+        assert_eq!(Scheme::Dlib81.mesh(), (0..81).collect::<Vec<_>>());
     }
 
     #[test]
@@ -482,7 +532,7 @@ mod tests {
             assert!(text.contains("shape [n, 2]"), "{text}");
         }
         assert!(reason(&npy(&header("<u2", "False", "(97, 2)"), &data)).contains("f4, f8"));
-        assert!(reason(&npy(&header("<f4", "False", "(68, 2)"), &data)).contains("189 or 97"));
+        assert!(reason(&npy(&header("<f4", "False", "(70, 2)"), &data)).contains("97 or 189"));
     }
 
     #[test]

@@ -6,9 +6,16 @@
 //! | [`portrait`] | faces the crate draws itself: nobody's, and as many as wanted |
 //! | [`faces`] | faces on disk: pictures and their landmarks |
 //! | [`forgery`] | the ways in which a face is forged |
+//! | [`gallery`] | portraits on disk without landmarks, their faces in the same place of the frame |
+//! | [`template`] | the landmarks of a mean face, laid into the frame |
 //! | [`encode`] | the one way by which real and forged faces become a network's input |
+//! | [`augment`] | random changes of pictures while a network is trained |
+//! | [`compression`] | levels of compression as domains |
 //! | [`backbone`] | nets from a picture to logits |
+//! | [`explain`] | heat maps of what a net sees in a picture |
+//! | [`data`] | data sets on disk: DeepfakeBench's, folders, tables, videos; their check and summary |
 //! | [`dataset`] | samples of one forgery and of the real faces behind them, split by person |
+//! | [`sheet`] | real faces, forgeries and masks side by side |
 //!
 //! ```
 //! use roga::detector::{
@@ -25,15 +32,22 @@
 //! # Ok::<(), roga::Error>(())
 //! ```
 
+pub mod augment;
 pub mod backbone;
+pub mod compression;
+pub mod data;
 pub mod dataset;
 pub mod encode;
+pub mod explain;
 pub mod faces;
 pub mod forgery;
+pub mod gallery;
 pub mod landmark;
 mod memory;
 pub mod portrait;
 mod raster;
 mod seed;
+pub mod sheet;
+pub mod template;
 
 pub use memory::InMemFaces;

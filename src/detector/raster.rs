@@ -29,13 +29,23 @@ pub(crate) fn mask_to_bytes(mask: &Plane) -> image::GrayImage {
         .expect("one byte for each number")
 }
 
-fn to_byte(value: f32) -> u8 {
+/// A number in $[0, 1]$ as a byte; beyond, the nearest.
+pub(crate) fn to_byte(value: f32) -> u8 {
     (value * 255.0 + 0.5).clamp(0.0, 255.0) as u8
 }
 
 /// The luma of an sRGB pixel (ITU-R BT.601).
 pub(crate) fn luma(pixel: &Rgb<f32>) -> f32 {
     0.299 * pixel[0] + 0.587 * pixel[1] + 0.114 * pixel[2]
+}
+
+/// The luma in all three channels.
+pub(crate) fn grey(mut picture: RgbImage) -> RgbImage {
+    for pixel in picture.pixels_mut() {
+        let luma = luma(&Rgb(pixel.0.map(f32::from)));
+        *pixel = Rgb([(luma + 0.5) as u8; 3]);
+    }
+    picture
 }
 
 /// The value between pixels, bilinear; beyond the border, the border's.
@@ -134,7 +144,8 @@ pub(crate) fn fill(width: u32, height: u32, polygon: &[[f32; 2]]) -> Plane {
 pub(crate) fn moments(picture: &Rgb32FImage, mask: &Plane) -> [(f32, f32); 3] {
     let mut sums = [[0f64; 2]; 3];
     let mut weight = 0f64;
-    for (pixel, mask) in picture.pixels().zip(mask.pixels()) {
+    let pixels = picture.pixels().zip(mask.pixels());
+    for (pixel, mask) in pixels.filter(|(_, mask)| mask[0] > 0.0) {
         let mask = f64::from(mask[0]);
         weight += mask;
         for (sum, value) in sums.iter_mut().zip(pixel.0) {
@@ -194,6 +205,17 @@ mod tests {
         let mask = Plane::from_fn(4, 1, |x, _| Luma([if x < 2 { 1.0 } else { 0.0 }]));
         assert_eq!(moments(&picture, &mask)[0], (0.5, 0.5));
         assert_eq!(moments(&picture, &Plane::new(4, 1))[0], (0.0, 0.0));
+    }
+
+    #[test]
+    fn grey_is_the_luma_and_leaves_grey_alone() {
+        let colours = RgbImage::from_fn(3, 1, |x, _| {
+            Rgb(std::array::from_fn(|i| 255 * u8::from(i == x as usize)))
+        });
+        let lumas: Vec<u8> = grey(colours).pixels().map(|p| p[1]).collect();
+        assert_eq!(lumas, [76, 150, 29]);
+        let ramp = RgbImage::from_fn(256, 1, |x, _| Rgb([x as u8; 3]));
+        assert_eq!(grey(ramp.clone()), ramp);
     }
 
     #[test]

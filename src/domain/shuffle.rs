@@ -21,3 +21,10 @@ pub(crate) fn shuffle<T>(items: &mut [T], random: &mut impl Rng) {
 pub(crate) fn below(bound: usize, random: &mut impl Rng) -> usize {
     ((u128::from(random.next_u64()) * bound as u128) >> 64) as usize
 }
+
+/// The 64-bit FNV-1a hash: the standard library's is free to change.
+pub(crate) fn fnv1a(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}

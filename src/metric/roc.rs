@@ -1,3 +1,4 @@
+use super::{items::of_two_classes, ranking::Ranking};
 use crate::{Error, Result};
 
 /// The exact receiver operating characteristic of scores.
@@ -25,10 +26,20 @@ pub struct Roc {
 
 /// How many are called positive at a threshold.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Count {
-    threshold: f64,
-    false_positives: usize,
-    true_positives: usize,
+pub(super) struct Count {
+    pub(super) threshold: f64,
+    pub(super) false_positives: usize,
+    pub(super) true_positives: usize,
+}
+
+impl Count {
+    /// How many more negatives and positives are called positive than at a higher threshold.
+    pub(super) fn since(&self, higher: &Self) -> (usize, usize) {
+        (
+            self.false_positives - higher.false_positives,
+            self.true_positives - higher.true_positives,
+        )
+    }
 }
 
 /// A point of a [`Roc`] curve.
@@ -52,34 +63,39 @@ impl Roc {
     /// [`Error::Metric`] where there is no item, there are not as many scores as labels, a score is
     /// not a number, or all labels are the same: then no curve is defined.
     pub fn new<S: Copy + Into<f64>>(scores: &[S], labels: &[bool]) -> Result<Self> {
-        let mut items: Vec<(f64, bool)> = scores
-            .iter()
-            .map(|&score| score.into())
-            .zip(labels.iter().copied())
-            .collect();
-        check(scores.len(), labels, &items)?;
-        items.sort_unstable_by(|(a, _), (b, _)| b.total_cmp(a));
+        let scores = of_two_classes("ROC", scores, labels)?;
+        Ok(Ranking::new(scores).roc(labels, |_| 1))
+    }
 
+    /// Of the thresholds, falling, and how many negatives and positives have that score.
+    pub(super) fn accumulate(steps: impl Iterator<Item = (f64, usize, usize)>) -> Self {
         let mut last = Count {
             threshold: f64::INFINITY,
             false_positives: 0,
             true_positives: 0,
         };
         let mut counts = vec![last];
-        for tied in items.chunk_by(|(a, _), (b, _)| a == b) {
-            let positives = tied.iter().filter(|(_, positive)| *positive).count();
-            last = Count {
-                threshold: tied[0].0,
-                false_positives: last.false_positives + tied.len() - positives,
-                true_positives: last.true_positives + positives,
-            };
-            counts.push(last);
+        for (threshold, negatives, positives) in steps {
+            // A draw may have left out all items of a score.
+            if negatives + positives > 0 {
+                last = Count {
+                    threshold,
+                    false_positives: last.false_positives + negatives,
+                    true_positives: last.true_positives + positives,
+                };
+                counts.push(last);
+            }
         }
-        Ok(Self { counts })
+        Self { counts }
+    }
+
+    /// How many are called positive, threshold by threshold.
+    pub(super) fn counts(&self) -> &[Count] {
+        &self.counts
     }
 
     /// The number of negatives, $N$, and of positives, $P$: each at least 1.
-    fn totals(&self) -> (usize, usize) {
+    pub(super) fn totals(&self) -> (usize, usize) {
         // The last point calls everything positive.
         self.counts
             .last()
@@ -88,12 +104,34 @@ impl Roc {
 
     /// The points of the curve, from $(0, 0)$ to $(1, 1)$, thresholds falling.
     pub fn points(&self) -> impl ExactSizeIterator<Item = RocPoint> + DoubleEndedIterator {
+        self.counts.iter().map(|count| self.point(count))
+    }
+
+    /// The points of the curve without those at which it goes on as before: between two equal
+    /// steps. The same line with fewer points, as scikit-learn's `roc_curve` returns them with
+    /// `drop_intermediate=True`.
+    ///
+    /// As there, the first step from $(0, 0)$ is always kept, and a straight piece of unequal steps
+    /// keeps its points.
+    pub fn corners(&self) -> impl Iterator<Item = RocPoint> {
+        let inner = self.counts.windows(3).skip(1);
+        let turns = inner.filter(|three| three[1].since(&three[0]) != three[2].since(&three[1]));
+        let first = self.counts.iter().take(2);
+        // With two points the last one is the first step's.
+        let last = self.counts.get(2..).and_then(|after| after.last());
+        first
+            .chain(turns.map(|three| &three[1]))
+            .chain(last)
+            .map(|count| self.point(count))
+    }
+
+    fn point(&self, count: &Count) -> RocPoint {
         let (negatives, positives) = self.totals();
-        self.counts.iter().map(move |count| RocPoint {
+        RocPoint {
             fpr: count.false_positives as f64 / negatives as f64,
             tpr: count.true_positives as f64 / positives as f64,
             threshold: count.threshold,
-        })
+        }
     }
 
     /// The area under the curve by the trapezoidal rule, from 0 to 1.
@@ -110,7 +148,7 @@ impl Roc {
             .counts
             .windows(2)
             .map(|pair| {
-                let width = pair[1].false_positives - pair[0].false_positives;
+                let (width, _) = pair[1].since(&pair[0]);
                 let heights = pair[1].true_positives + pair[0].true_positives;
                 width as u128 * heights as u128
             })
@@ -118,95 +156,48 @@ impl Roc {
         let (negatives, positives) = self.totals();
         doubled as f64 / (2 * negatives as u128 * positives as u128) as f64
     }
+
+    /// The largest true positive rate at a threshold whose false positive rate is at most
+    /// `max_fpr`, from 0 to 1.
+    ///
+    /// It is not interpolated: some threshold has both rates. Only false positive rates of
+    /// $0, \frac1N, \frac2N, \dots$ exist, so fewer than $1 / \mathtt{max\\_fpr}$ negatives give the
+    /// rate without any false positive, which a single negative of a high score decides.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Setting`] where `max_fpr` is not from 0 to 1.
+    ///
+    /// ```
+    /// # use roga::metric::Roc;
+    /// let roc = Roc::new(&[0.9, 0.8, 0.7, 0.6], &[true, false, true, false])?;
+    /// assert_eq!(roc.tpr_at_fpr(0.1)?, 0.5);
+    /// assert_eq!(roc.tpr_at_fpr(0.5)?, 1.0);
+    /// # Ok::<(), roga::Error>(())
+    /// ```
+    pub fn tpr_at_fpr(&self, max_fpr: f64) -> Result<f64> {
+        check_fpr("max_fpr", max_fpr)?;
+        let allowed = self.points().take_while(|point| point.fpr <= max_fpr);
+        Ok(allowed.last().map_or(0.0, |point| point.tpr))
+    }
 }
 
-fn check(scores: usize, labels: &[bool], items: &[(f64, bool)]) -> Result<()> {
-    let positives = labels.iter().filter(|&&positive| positive).count();
-    let reason = if scores != labels.len() {
-        format!("there are {scores} scores and {} labels", labels.len())
-    } else if scores == 0 {
-        "there are no scores".into()
-    } else if let Some(place) = items.iter().position(|(score, _)| score.is_nan()) {
-        format!("score {place} is not a number")
-    } else if positives == 0 || positives == labels.len() {
-        let class = if positives == 0 {
-            "negative"
-        } else {
-            "positive"
-        };
-        format!("all {} labels are {class}", labels.len())
-    } else {
+pub(super) fn check_fpr(field: &'static str, fpr: f64) -> Result<()> {
+    if (0.0..=1.0).contains(&fpr) {
         return Ok(());
-    };
-    Err(Error::Metric {
-        metric: "ROC",
-        reason,
+    }
+    Err(Error::Setting {
+        field,
+        rule: "be from 0 to 1",
+        value: fpr.to_string(),
     })
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde_json::Value;
 
-    use super::*;
-
-    /// scikit-learn leaves out points in the middle of a straight piece, and puts $(0, 0)$ in front
-    /// of what is left.
-    fn corners(roc: &Roc) -> Vec<(f64, f64)> {
-        let points: Vec<_> = roc.points().map(|point| (point.fpr, point.tpr)).collect();
-        let steps: Vec<_> = roc
-            .counts
-            .windows(2)
-            .map(|pair| {
-                (
-                    pair[1].false_positives - pair[0].false_positives,
-                    pair[1].true_positives - pair[0].true_positives,
-                )
-            })
-            .collect();
-        let inner = |place: usize| 1 < place && place + 1 < points.len();
-        (0..points.len())
-            .filter(|&place| !inner(place) || steps[place - 1] != steps[place])
-            .map(|place| points[place])
-            .collect()
-    }
-
-    fn numbers(value: &Value) -> Vec<f64> {
-        let numbers = value.as_array().unwrap().iter();
-        numbers.map(|number| number.as_f64().unwrap()).collect()
-    }
-
-    fn of(case: &Value) -> Roc {
-        let labels: Vec<bool> = numbers(&case["labels"]).iter().map(|l| *l == 1.0).collect();
-        Roc::new(&numbers(&case["probs"]), &labels).unwrap()
-    }
-
-    /// Values of scikit-learn 1.9.1.
-    #[test]
-    fn reference() {
-        let text = include_str!("../../tests/reference/metrics.json");
-        let reference: Value = serde_json::from_str(text).unwrap();
-        let cases = reference["cases"].as_array().unwrap();
-        assert_eq!(cases.len(), 8);
-        for case in cases {
-            let (roc, frame) = (of(case), &case["frame"]);
-            let auc = frame["auc"].as_f64().unwrap();
-            assert!((roc.auc() - auc).abs() < 1e-12, "{}", case["name"]);
-            let expected = numbers(&frame["fpr"])
-                .into_iter()
-                .zip(numbers(&frame["tpr"]));
-            let found = corners(&roc);
-            assert_eq!(found.len(), expected.len(), "{}", case["name"]);
-            for (found, expected) in found.into_iter().zip(expected) {
-                assert!((found.0 - expected.0).abs() < 1e-12, "{}", case["name"]);
-                assert!((found.1 - expected.1).abs() < 1e-12, "{}", case["name"]);
-            }
-            if let Some(auc) = case["video"]["auc"].as_f64() {
-                assert!((of(&case["video"]).auc() - auc).abs() < 1e-12);
-            }
-        }
-    }
+    use super::{super::items::UNDEFINED, *};
 
     #[test]
     fn points_and_thresholds() {
@@ -232,14 +223,40 @@ mod tests {
     }
 
     #[test]
+    fn corners_are_where_the_curve_turns() {
+        let corners = |scores: &[f64], labels: &[bool]| {
+            let roc = Roc::new(scores, labels).unwrap();
+            let corners = roc.corners().map(|point| (point.fpr, point.tpr));
+            corners.collect::<Vec<_>>()
+        };
+        let labels = [true, true, true, true, false, false];
+        let perfect = corners(&[6.0, 5.0, 4.0, 3.0, 2.0, 1.0], &labels);
+        assert_eq!(perfect, [(0.0, 0.0), (0.0, 0.25), (0.0, 1.0), (1.0, 1.0)]);
+        assert_eq!(corners(&[1.0; 6], &labels), [(0.0, 0.0), (1.0, 1.0)]);
+        let two = corners(&[2.0, 2.0, 2.0, 2.0, 1.0, 1.0], &labels);
+        assert_eq!(two, [(0.0, 0.0), (0.0, 1.0), (1.0, 1.0)]);
+    }
+
+    #[test]
+    fn the_rate_within_a_bound_is_not_interpolated() {
+        let scores: Vec<f64> = (0..20).map(|item| -f64::from(item)).collect();
+        let labels: Vec<bool> = (0..20).map(|item| item % 2 == 1).collect();
+        let roc = Roc::new(&scores, &labels).unwrap();
+        for (max_fpr, tpr) in [(0.0, 0.0), (0.1, 0.1), (0.19, 0.1), (0.3, 0.3), (1.0, 1.0)] {
+            assert_eq!(roc.tpr_at_fpr(max_fpr).unwrap(), tpr);
+        }
+        for max_fpr in [-0.1, 1.1, f64::NAN] {
+            let refused = roc.tpr_at_fpr(max_fpr).unwrap_err().to_string();
+            assert!(
+                refused.starts_with("max_fpr must be from 0 to 1"),
+                "{refused}"
+            );
+        }
+    }
+
+    #[test]
     fn what_has_no_curve_is_refused() {
-        for (scores, labels) in [
-            (&[][..], &[][..]),
-            (&[0.1], &[true]),
-            (&[0.1, 0.2], &[false, false]),
-            (&[0.1, 0.2], &[true]),
-            (&[0.1, f64::NAN], &[true, false]),
-        ] {
+        for (scores, labels) in UNDEFINED {
             let refused = Roc::new(scores, labels);
             assert!(matches!(refused, Err(Error::Metric { .. })), "{scores:?}");
         }
@@ -291,16 +308,23 @@ mod tests {
             let mapped: Vec<f64> = scores.iter().map(|score| 3.0 * score.atan() - 8.0).collect();
             let mapped = Roc::new(&mapped, &labels).unwrap();
             prop_assert_eq!(roc.auc(), mapped.auc());
+            prop_assert_eq!(roc.average_precision(), mapped.average_precision());
+            prop_assert_eq!(roc.equal_error_rate(), mapped.equal_error_rate());
             let places = |roc: &Roc| roc.points().map(|p| (p.fpr, p.tpr)).collect::<Vec<_>>();
             prop_assert_eq!(places(&roc), places(&mapped));
         }
 
         #[test]
-        fn flipped_labels_mirror_the_area((scores, labels) in items()) {
+        fn flipped_labels_and_negated_scores_mirror_the_curve((scores, labels) in items()) {
             let flipped: Vec<bool> = labels.iter().map(|label| !label).collect();
-            let auc = Roc::new(&scores, &labels).unwrap().auc();
-            let mirrored = Roc::new(&scores, &flipped).unwrap().auc();
-            prop_assert!((auc + mirrored - 1.0).abs() < 1e-12);
+            let negated: Vec<f64> = scores.iter().map(|score| -score).collect();
+            let roc = Roc::new(&scores, &labels).unwrap();
+            for mirrored in [Roc::new(&scores, &flipped), Roc::new(&negated, &labels)] {
+                let mirrored = mirrored.unwrap();
+                prop_assert!((roc.auc() + mirrored.auc() - 1.0).abs() < 1e-12);
+                let errors = roc.equal_error_rate() + mirrored.equal_error_rate();
+                prop_assert!((errors - 1.0).abs() < 1e-12);
+            }
         }
 
         #[test]
@@ -320,6 +344,30 @@ mod tests {
                 prop_assert!(pair[0].fpr <= pair[1].fpr && pair[0].tpr <= pair[1].tpr);
                 prop_assert!(pair[0].threshold >= pair[1].threshold);
             }
+        }
+
+        #[test]
+        fn what_is_read_off_lies_on_the_curve((scores, labels) in items(), max_fpr in 0.0..=1.0) {
+            let roc = Roc::new(&scores, &labels).unwrap();
+            let tpr = roc.tpr_at_fpr(max_fpr).unwrap();
+            let best = roc.points().filter(|p| p.fpr <= max_fpr).map(|p| p.tpr);
+            prop_assert_eq!(tpr, best.fold(0.0, f64::max));
+
+            let rate = roc.equal_error_rate();
+            let points: Vec<_> = roc.points().collect();
+            let on_a_piece = points.windows(2).any(|pair| {
+                let (width, height) = (pair[1].fpr - pair[0].fpr, pair[1].tpr - pair[0].tpr);
+                let across = (rate - pair[0].fpr) * height - (1.0 - rate - pair[0].tpr) * width;
+                (pair[0].fpr..=pair[1].fpr).contains(&rate) && across.abs() < 1e-12
+            });
+            prop_assert!(on_a_piece, "{}", rate);
+
+            let corners: Vec<_> = roc.corners().collect();
+            let area = |points: &[RocPoint]| -> f64 {
+                let pieces = points.windows(2);
+                pieces.map(|p| (p[1].fpr - p[0].fpr) * (p[1].tpr + p[0].tpr) / 2.0).sum()
+            };
+            prop_assert!((area(&corners) - roc.auc()).abs() < 1e-12);
         }
     }
 }

@@ -243,6 +243,34 @@ impl RobustGradientAlignmentConfig {
         lengths.any(|length| length != 0.0)
     }
 
+    /// The factors of $\rho$ and $\gamma$ at a step; 0 in a plain one, which refuses what cannot work
+    /// as well.
+    pub(super) fn factors(&self, step: u64, lr: Option<f64>) -> Result<[f64; 2]> {
+        let since = step.checked_sub(self.warmup_steps);
+        let perturbed = since.is_some_and(|since| since.is_multiple_of(self.interval));
+        let factor = |schedule: Schedule| -> Result<f64> {
+            let factor = schedule.factor(since.unwrap_or(0), lr)?;
+            Ok(if perturbed { factor } else { 0.0 })
+        };
+        Ok([factor(self.rho_schedule)?, factor(self.gamma_schedule)?])
+    }
+
+    /// $p_i$, adding up to 1.
+    pub(super) fn weights_of(&self, domains: usize) -> Result<Vec<f64>> {
+        match &self.domain_weights {
+            None => Ok(vec![1.0 / domains as f64; domains]),
+            Some(weights) if weights.len() == domains => {
+                let sum: f64 = weights.iter().sum();
+                Ok(weights.iter().map(|weight| weight / sum).collect())
+            }
+            Some(weights) => Err(Error::Setting {
+                field: "domain_weights",
+                rule: "be one for each domain",
+                value: format!("{} for {domains} domains", weights.len()),
+            }),
+        }
+    }
+
     /// Every setting that decides what training does, by name.
     pub(super) fn decisive(&self) -> Vec<(&'static str, String)> {
         macro_rules! fields {
@@ -271,7 +299,7 @@ impl RobustGradientAlignmentConfig {
         )
     }
 
-    fn check(&self) -> Result<()> {
+    pub(super) fn check(&self) -> Result<()> {
         for (field, value) in [
             ("rho", self.rho),
             ("gamma", self.gamma),

@@ -10,8 +10,7 @@ use burn::{
 };
 
 use super::{
-    DomainLoss, JoinedLoss, NonFinite, Outcome, RobustGradientAlignmentConfig, Schedule,
-    StepReport,
+    DomainLoss, JoinedLoss, NonFinite, Outcome, RobustGradientAlignmentConfig, StepReport,
     evaluation::{Plan, Point, PointAscent},
     group::{Lengths, Perturbation},
     passes::{Joined, Noise, PassSum, Passes, Separate},
@@ -207,7 +206,7 @@ impl RobustGradient {
         domains: &DomainBatches<B>,
         mut passes: impl Passes<M>,
     ) -> Result<(GradientsParams, StepReport)> {
-        let weights = self.domain_weights(domains.len())?;
+        let weights = self.config.weights_of(domains.len())?;
         check_trainable(model)?;
         let perturbation = self.perturbation(step, model)?;
         let plan = Plan::new(&self.config, &perturbation, &weights, step)?;
@@ -252,15 +251,7 @@ impl RobustGradient {
     fn perturbation<M: Module>(&self, step: u64, model: &M) -> Result<Perturbation> {
         let lr = f64::from_bits(self.state.lr.load(Ordering::Relaxed));
         let lr = (!lr.is_nan()).then_some(lr);
-        let since = step.checked_sub(self.config.warmup_steps);
-        let perturbed = since.is_some_and(|since| since.is_multiple_of(self.config.interval));
-        let factor = |schedule: Schedule| {
-            let factor = schedule.factor(since.unwrap_or(0), lr)?;
-            Ok(if perturbed { factor } else { 0.0 })
-        };
-        let rho = factor(self.config.rho_schedule)?;
-        let gamma = factor(self.config.gamma_schedule)?;
-        Perturbation::new(&self.config, model, [rho, gamma])
+        Perturbation::new(&self.config, model, self.config.factors(step, lr)?)
     }
 
     /// Counts the step; an error where too many in a row were skipped.
@@ -284,22 +275,6 @@ impl RobustGradient {
                 last: Box::<NonFinite>::new(last.clone()),
             }),
             _ => Ok(()),
-        }
-    }
-
-    /// $p_i$, adding up to 1.
-    fn domain_weights(&self, domains: usize) -> Result<Vec<f64>> {
-        match &self.config.domain_weights {
-            None => Ok(vec![1.0 / domains as f64; domains]),
-            Some(weights) if weights.len() == domains => {
-                let sum: f64 = weights.iter().sum();
-                Ok(weights.iter().map(|weight| weight / sum).collect())
-            }
-            Some(weights) => Err(Error::Setting {
-                field: "domain_weights",
-                rule: "be one for each domain",
-                value: format!("{} for {domains} domains", weights.len()),
-            }),
         }
     }
 

@@ -13,6 +13,7 @@
 //! Steps 1 to 4 are [`RobustGradient`], for loops that hand gradients on by themselves; step 5 is
 //! added by [`RobustGradientAlignment`].
 
+mod budget;
 mod config;
 mod evaluation;
 mod gradient;

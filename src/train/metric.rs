@@ -182,7 +182,7 @@ impl StepMetric {
 }
 
 /// Four digits behind the point, or as a power of ten where these would say nothing.
-fn number(value: f64) -> String {
+pub(super) fn number(value: f64) -> String {
     if value != 0.0 && value.abs() < 1e-3 {
         format!("{value:.3e}")
     } else {

@@ -125,8 +125,10 @@
 //! it is.)
 
 mod copies;
+mod detection;
 mod metric;
 mod step;
 
+pub use detection::*;
 pub use metric::*;
 pub use step::*;

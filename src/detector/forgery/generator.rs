@@ -55,7 +55,8 @@ fn add_grain(
 fn finest_detail(picture: &Rgb32FImage, mask: &Plane, unit: f32) -> f32 {
     let [fine, smooth] = [0.3, 0.7].map(|sigma| blur(picture, sigma * unit));
     let (mut sum, mut weight) = (0.0, 1e-6);
-    for ((fine, smooth), mask) in fine.pixels().zip(smooth.pixels()).zip(mask.pixels()) {
+    let pixels = fine.pixels().zip(smooth.pixels()).zip(mask.pixels());
+    for ((fine, smooth), mask) in pixels.filter(|(_, mask)| mask[0] > 0.0) {
         let squares = fine.0.iter().zip(smooth.0).map(|(f, s)| (f - s).powi(2));
         sum += mask[0] * squares.sum::<f32>();
         weight += mask[0];

@@ -23,10 +23,12 @@ pub(super) fn forge(target: &Canvas, strength: f32, rng: &mut ChaCha8Rng) -> (Rg
         let sigma = unit * (1.0 - strength);
         let mask = region_mask(target, std::slice::from_ref(&outline), sigma);
         let mut part = diffused(&picture, &mask);
-        add_grain(&mut part, unit, strength, rng);
+        add_grain(&mut part, &mask, unit, strength, rng);
         let tint = [(); 3].map(|()| either_sign(rng, 0.03, 0.06) * strength);
-        for pixel in part.pixels_mut() {
-            (0..3).for_each(|i| pixel[i] += tint[i]);
+        for (pixel, mask) in part.pixels_mut().zip(mask.pixels()) {
+            if mask[0] > 0.0 {
+                (0..3).for_each(|i| pixel[i] += tint[i]);
+            }
         }
         picture = blend(&picture, &part, &mask);
         for (changed, mask) in changed.iter_mut().zip(mask.iter()) {
@@ -73,26 +75,30 @@ const CORNERS: usize = 48;
 /// what diffusion from the rim ends with. By successive over-relaxation.
 fn diffused(picture: &Rgb32FImage, mask: &Plane) -> Rgb32FImage {
     let (width, height) = picture.dimensions();
-    let hole: Vec<(u32, u32)> = mask
+    // Where in the raw numbers a pixel of the hole is, and its neighbours.
+    let at = |x: u32, y: u32| 3 * (y as usize * width as usize + x as usize);
+    let hole: Vec<(usize, [usize; 4])> = mask
         .enumerate_pixels()
         .filter(|(_, _, mask)| mask[0] > 1e-3)
-        .map(|(x, y, _)| (x, y))
+        .map(|(x, y, _)| {
+            let (left, above) = (x.saturating_sub(1), y.saturating_sub(1));
+            let (right, below) = ((x + 1).min(width - 1), (y + 1).min(height - 1));
+            (
+                at(x, y),
+                [at(left, y), at(right, y), at(x, above), at(x, below)],
+            )
+        })
         .collect();
     let mut filled = picture.clone();
     // The best factor for a square as large.
     let side = (hole.len() as f32).sqrt().max(2.0);
     let factor = 2.0 / (1.0 + (PI / side).sin());
+    let numbers: &mut [f32] = &mut filled;
     for _ in 0..(3.0 * side) as usize {
-        for &(x, y) in &hole {
-            let neighbours = [
-                (x.saturating_sub(1), y),
-                ((x + 1).min(width - 1), y),
-                (x, y.saturating_sub(1)),
-                (x, (y + 1).min(height - 1)),
-            ]
-            .map(|(x, y)| *filled.get_pixel(x, y));
-            for (i, value) in filled.get_pixel_mut(x, y).0.iter_mut().enumerate() {
-                let mean = 0.25 * neighbours.iter().map(|pixel| pixel[i]).sum::<f32>();
+        for &(pixel, neighbours) in &hole {
+            for i in 0..3 {
+                let mean = 0.25 * neighbours.iter().map(|n| numbers[n + i]).sum::<f32>();
+                let value = &mut numbers[pixel + i];
                 *value += factor * (mean - *value);
             }
         }
@@ -102,7 +108,13 @@ fn diffused(picture: &Rgb32FImage, mask: &Plane) -> Rgb32FImage {
 
 /// Texture of a low resolution: noise on a grid, up-sampled. The plainer the forgery, the
 /// coarser it is and the more it stands out.
-fn add_grain(picture: &mut Rgb32FImage, unit: f32, strength: f32, rng: &mut ChaCha8Rng) {
+fn add_grain(
+    picture: &mut Rgb32FImage,
+    mask: &Plane,
+    unit: f32,
+    strength: f32,
+    rng: &mut ChaCha8Rng,
+) {
     let amount = 0.02 + 0.07 * strength;
     let step = unit * (1.2 + 2.6 * strength);
     let cells = |side: u32| (side as f32 / step) as u32 + 2;
@@ -111,9 +123,11 @@ fn add_grain(picture: &mut Rgb32FImage, unit: f32, strength: f32, rng: &mut ChaC
         let grey = between(rng, -amount, amount);
         *pixel = Rgb([(); 3].map(|()| grey + 0.4 * between(rng, -amount, amount)));
     }
-    for (x, y, pixel) in picture.enumerate_pixels_mut() {
-        let grain = sample(&grain, x as f32 / step, y as f32 / step);
-        (0..3).for_each(|i| pixel[i] += grain[i]);
+    for ((x, y, pixel), mask) in picture.enumerate_pixels_mut().zip(mask.pixels()) {
+        if mask[0] > 0.0 {
+            let grain = sample(&grain, x as f32 / step, y as f32 / step);
+            (0..3).for_each(|i| pixel[i] += grain[i]);
+        }
     }
 }
 

@@ -24,6 +24,7 @@ use super::{
     faces::Face,
     landmark::Landmarks,
     raster::{Plane, blend, blur, luma, mask_to_bytes, moments, to_bytes, to_float},
+    seed::{Purpose, generator},
 };
 use crate::{Error, Result};
 
@@ -99,33 +100,77 @@ impl Forgery {
         matches!(self, Self::FaceSwap | Self::Mouth | Self::Expression)
     }
 
+    /// Whether the forgery needs to know where in the target's picture the eyes, the mouth and the
+    /// face's outline truly are.
+    ///
+    /// Where not, the landmarks of a mean face [laid into the frame](Landmarks::in_frame) do:
+    /// these forgeries change an area of the face and match nothing to its features.
+    pub fn needs_landmarks(self) -> bool {
+        !matches!(
+            self,
+            Self::SelfBlending | Self::Generator | Self::InpaintedPatch
+        )
+    }
+
     /// Forges the target's picture.
     ///
     /// `strength` in $[0, 1]$ says how plain the marks are: 0 is near what a careful forger
     /// achieves, 1 can be seen with the naked eye. A forgery that
-    /// [needs no donor](Self::needs_donor) does not look at it. The same inputs and the same
-    /// state of `rng` give the same picture.
+    /// [needs no donor](Self::needs_donor) does not look at it. The same faces, strength and seed
+    /// give the same picture, bit for bit.
+    ///
+    /// ```
+    /// use roga::detector::{forgery::Forgery, portrait::PortraitConfig};
+    ///
+    /// let config = PortraitConfig::new();
+    /// let (target, donor) = (config.draw(1, 0, 0)?, config.draw(1, 1, 0)?);
+    /// let forged = Forgery::FaceSwap.apply(&target, Some(&donor), 0.7, 42)?;
+    /// assert_eq!(forged.picture.dimensions(), target.picture().dimensions());
+    /// assert_eq!(forged.mask.get_pixel(0, 0).0, [0]); // The corner is as it was.
+    /// assert_eq!(forged, Forgery::FaceSwap.apply(&target, Some(&donor), 0.7, 42)?);
+    /// assert!(Forgery::SelfBlending.apply(&target, None, 0.7, 42).is_ok());
+    /// # Ok::<(), roga::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`Error::Setting`] where `strength` is out of its range, or a donor is needed and its
-    /// landmarks follow another scheme than the target's.
+    /// [`Error::Setting`] where `strength` is out of its range, or a donor is needed and there is
+    /// none, or its landmarks follow another scheme than the target's.
     pub fn apply(
         self,
         target: &Face,
-        donor: &Face,
+        donor: Option<&Face>,
+        strength: f32,
+        seed: u64,
+    ) -> Result<Forged> {
+        let mut rng = generator(Purpose::Apply, [seed, self as u64, 0, 0]);
+        self.apply_from(target, donor, strength, &mut rng)
+    }
+
+    /// [`apply`](Self::apply) from a generator's state.
+    pub(crate) fn apply_from(
+        self,
+        target: &Face,
+        donor: Option<&Face>,
         strength: f32,
         rng: &mut ChaCha8Rng,
     ) -> Result<Forged> {
         check_strength(strength)?;
-        let schemes = [target, donor].map(|face| face.landmarks().scheme());
-        if self.needs_donor() && schemes[0] != schemes[1] {
-            return Err(Error::Setting {
-                field: "donor",
-                rule: "have landmarks of the target's scheme",
-                value: format!("{:?}, the target's is {:?}", schemes[1], schemes[0]),
-            });
-        }
+        let scheme = target.landmarks().scheme();
+        let donor = match donor {
+            _ if !self.needs_donor() => target,
+            Some(donor) if donor.landmarks().scheme() == scheme => donor,
+            other => {
+                return Err(Error::Setting {
+                    field: "donor",
+                    rule: "have landmarks of the target's scheme",
+                    value: other.map_or("missing".into(), |donor| {
+                        let found = donor.landmarks().scheme();
+                        format!("one with {found:?}, the target's is {scheme:?}")
+                    }),
+                });
+            }
+        };
         let target = Canvas::new(target);
         let (picture, mask) = match self {
             Self::FaceSwap => face_swap::forge(&target, &Canvas::new(donor), strength, rng),
@@ -233,6 +278,7 @@ fn match_detail(picture: &mut Rgb32FImage, reference: &Rgb32FImage, mask: &Plane
     let energy = |fine: &Rgb32FImage, smooth: &Rgb32FImage| -> f32 {
         let pairs = fine.pixels().zip(smooth.pixels()).zip(mask.pixels());
         pairs
+            .filter(|(_, m)| m[0] > 0.0)
             .map(|((f, s), m)| m[0] * (luma(f) - luma(s)).powi(2))
             .sum()
     };
@@ -255,15 +301,10 @@ fn composed(target: &Canvas, part: &Rgb32FImage, mask: Plane) -> (Rgb32FImage, P
 mod tests {
     use super::*;
     use crate::detector::portrait::PortraitConfig;
-    use rand::SeedableRng;
 
     fn pair() -> (Face, Face) {
         let config = PortraitConfig::new();
         (config.draw(1, 0, 0).unwrap(), config.draw(1, 1, 0).unwrap())
-    }
-
-    fn rng() -> ChaCha8Rng {
-        ChaCha8Rng::seed_from_u64(5)
     }
 
     #[test]
@@ -280,10 +321,7 @@ mod tests {
     fn same_seed_same_forgery() {
         let (target, donor) = pair();
         for forgery in Forgery::ALL {
-            let forge = |seed| {
-                let mut rng = ChaCha8Rng::seed_from_u64(seed);
-                forgery.apply(&target, &donor, 0.7, &mut rng).unwrap()
-            };
+            let forge = |seed| forgery.apply(&target, Some(&donor), 0.7, seed).unwrap();
             assert_eq!(forge(1), forge(1), "{forgery}");
             assert_ne!(forge(1).picture, forge(2).picture, "{forgery}");
         }
@@ -293,7 +331,7 @@ mod tests {
     fn only_the_mask_is_changed() {
         let (target, donor) = pair();
         for forgery in Forgery::ALL {
-            let forged = forgery.apply(&target, &donor, 1.0, &mut rng()).unwrap();
+            let forged = forgery.apply(&target, Some(&donor), 1.0, 5).unwrap();
             assert_eq!(forged.picture.dimensions(), target.picture().dimensions());
             let mut inside = 0u32;
             let pixels = forged.picture.pixels().zip(target.picture().pixels());
@@ -312,15 +350,11 @@ mod tests {
     fn strength_changes_every_forgery_and_has_a_range() {
         let (target, donor) = pair();
         for forgery in Forgery::ALL {
-            let weak = forgery.apply(&target, &donor, 0.0, &mut rng()).unwrap();
-            let strong = forgery.apply(&target, &donor, 1.0, &mut rng()).unwrap();
+            let weak = forgery.apply(&target, Some(&donor), 0.0, 5).unwrap();
+            let strong = forgery.apply(&target, Some(&donor), 1.0, 5).unwrap();
             assert_ne!(weak.picture, strong.picture, "{forgery}");
             for strength in [-0.1, 1.1, f32::NAN] {
-                assert!(
-                    forgery
-                        .apply(&target, &donor, strength, &mut rng())
-                        .is_err()
-                );
+                assert!(forgery.apply(&target, Some(&donor), strength, 5).is_err());
             }
         }
     }
@@ -337,8 +371,10 @@ mod tests {
         let marks = Landmarks::new(points, Scheme::WebMorph189).unwrap();
         let other = Face::new(donor.picture().clone(), marks).unwrap();
         for forgery in Forgery::ALL {
-            let result = forgery.apply(&target, &other, 0.5, &mut rng());
-            assert_eq!(result.is_err(), forgery.needs_donor(), "{forgery}");
+            for donor in [Some(&other), None] {
+                let result = forgery.apply(&target, donor, 0.5, 5);
+                assert_eq!(result.is_err(), forgery.needs_donor(), "{forgery}");
+            }
         }
     }
 }

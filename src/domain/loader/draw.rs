@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use rand::{Rng, rngs::ChaCha8Rng};
 
-use crate::domain::shuffle::{random, shuffle};
+use crate::domain::shuffle::{fnv1a, random, shuffle};
 
 /// Which items a domain hands over at which step: a pure function of the seed, the domain's name
 /// and the step.
@@ -109,13 +109,6 @@ impl Key {
     fn random(self, class: u64, number: u64) -> ChaCha8Rng {
         random([self.seed, self.domain, class, number])
     }
-}
-
-/// The 64-bit FNV-1a hash: the standard library's is free to change.
-fn fnv1a(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
 }
 
 #[cfg(test)]

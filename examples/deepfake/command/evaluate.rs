@@ -1,0 +1,94 @@
+//! A trained detector on pictures whose classes are known.
+
+use std::{collections::BTreeMap, error::Error, fmt::Write as _, fs, path::Path, sync::Arc};
+
+use roga::metric::{BootstrapConfig, DetectionMetrics, LevelMetrics, Roc};
+
+use crate::{
+    data::Data,
+    detector::Detector,
+    output::{self, Provenance},
+    progress::Progress,
+    scores::Scores,
+    settings::{self, CONFIG, Settings},
+    training,
+};
+
+/// Scores the test parts of the settings' data, and writes the scores and every number of them.
+pub fn evaluate(
+    detector_path: &Path,
+    settings: &Settings,
+    output: &Path,
+) -> Result<(), Box<dyn Error>> {
+    let detector = Detector::open(detector_path, &settings::device(&settings.device)?)?;
+    let settings = Settings {
+        size: detector.config.encode.size,
+        grey: detector.config.encode.grey,
+        ..settings.clone()
+    };
+    let progress = Progress::new();
+    progress.say("the pictures are made or listed");
+    let data = Data::new(&settings)?;
+    fs::create_dir_all(output).map_err(|e| format!("--output {}: {e}", output.display()))?;
+    output::write(&output.join(CONFIG), &settings.to_toml()?)?;
+    let provenance = Provenance {
+        detector: Some(fs::canonicalize(detector_path)?),
+        ..Provenance::new("evaluate", &data)
+    };
+    provenance.write(output)?;
+    let normalization = detector.config.backbone.normalization();
+    let scores = training::score(&detector.net, normalization, &data.test)?;
+    Scores::write(&output.join("scores.csv"), &scores)?;
+    write(&scores, output)
+}
+
+/// Writes and prints every number of test sets.
+pub fn write(scores: &[Scores], output: &Path) -> Result<(), Box<dyn Error>> {
+    let mut all: BTreeMap<Arc<str>, DetectionMetrics> = BTreeMap::new();
+    let mut table = String::new();
+    let mut line = |text: &str| _ = writeln!(table, "{text}");
+    line(
+        "| test set | level | AUC | 95 % | AP | EER | TPR at 1 % | TPR at 0.1 % | accuracy | log loss | ECE |",
+    );
+    line("|---|---|---|---|---|---|---|---|---|---|---|");
+    for of in scores {
+        let metrics = output::measure(of)?;
+        let interval = BootstrapConfig::new()
+            .init_clusters(&of.forged, &of.people)?
+            .roc_interval(&of.scores, Roc::auc)?;
+        let interval = format!("{:.3} to {:.3}", interval.lower, interval.upper);
+        line(&row(&of.domain, "picture", &interval, &metrics.frame));
+        if let Some(video) = &metrics.video {
+            line(&row(&of.domain, "video", "", &video.metrics));
+        }
+        all.insert(of.domain.clone(), metrics);
+    }
+    line(
+        "\n95 %: an interval of the picture AUC by a bootstrap over people. Videos, or photographs: the",
+    );
+    line(
+        "mean probability of their pictures. EER is interpolated; accuracy at 0.5; log loss in nats.",
+    );
+    print!("{table}");
+    output::write(&output.join("metrics.md"), &table)?;
+    let json = serde_json::to_string_pretty(&all)?;
+    Ok(output::write(&output.join("metrics.json"), &json)?)
+}
+
+fn row(name: &str, level: &str, interval: &str, of: &LevelMetrics) -> String {
+    let tpr: Vec<String> = of
+        .tpr_at_fpr
+        .iter()
+        .map(|at| format!("{:.3}", at.tpr))
+        .collect();
+    format!(
+        "| {name} | {level} | {:.3} | {interval} | {:.3} | {:.3} | {} | {:.3} | {:.3} | {:.3} |",
+        of.auc,
+        of.average_precision,
+        of.equal_error_rate,
+        tpr.join(" | "),
+        of.accuracy,
+        of.log_loss,
+        of.calibration_error
+    )
+}

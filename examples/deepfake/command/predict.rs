@@ -1,0 +1,249 @@
+//! The probability that pictures nobody has labelled are forged.
+
+use std::{
+    error::Error,
+    fs::{self, File},
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use clap::{Args, ValueEnum};
+use image::RgbImage;
+use roga::detector::{data::VideoConfig, faces::read_picture, landmark::Landmarks};
+use serde::Serialize;
+
+use crate::{
+    detector::Detector,
+    settings::{self, OnProblem},
+};
+
+#[derive(Args)]
+pub struct PredictArgs {
+    /// The folder of a training, with weights.bpk and detector.toml
+    detector: PathBuf,
+    /// Pictures, videos, or folders of them
+    #[arg(required = true)]
+    paths: Vec<PathBuf>,
+    /// A line for each picture, and for each video the mean of its frames
+    #[arg(long, value_enum, default_value_t = Format::Csv)]
+    format: Format,
+    /// Where the lines are written; by default to standard output
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Frames of a video, evenly spread
+    #[arg(long, default_value_t = 32)]
+    frames: usize,
+    /// What is done about files that cannot be used
+    #[arg(long, value_enum, default_value_t = OnProblem::Refuse)]
+    on_problem: OnProblem,
+    /// The device
+    #[arg(long, default_value = "flex")]
+    device: String,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Format {
+    /// path,frames,score,probability
+    Csv,
+    /// The same as JSON lines
+    Jsonl,
+}
+
+/// A line.
+#[derive(Serialize)]
+struct Prediction {
+    path: String,
+    /// Of a video; of a picture 1.
+    frames: usize,
+    /// The logit of "forged" less that of "real"; of a video, of its mean probability.
+    score: f64,
+    /// From 0 to 1, that it is forged.
+    probability: f64,
+}
+
+/// Writes a line for every picture and video.
+pub fn predict(args: &PredictArgs) -> Result<(), Box<dyn Error>> {
+    let detector = Detector::open(&args.detector, &settings::device(&args.device)?)?;
+    let mut files = Vec::new();
+    for path in &args.paths {
+        list(path, &mut files)?;
+    }
+    if files.is_empty() {
+        return Err("there is no .png, .jpg, .jpeg file and no video".into());
+    }
+    let lines: Box<dyn Write> = match &args.output {
+        Some(path) => Box::new(File::create(path).map_err(|e| format!("{}: {e}", path.display()))?),
+        None => Box::new(io::stdout().lock()),
+    };
+    let mut lines = Lines::new(args.format, lines);
+    let (mut batch, mut skipped) = (Vec::new(), 0);
+    for file in &files {
+        let made = match is_video(file) {
+            true => video(&detector, file, args.frames).map(|line| lines.write(&line)),
+            false => input(&detector, file).map(|input| {
+                batch.push((file, input));
+                Ok(())
+            }),
+        };
+        match made {
+            Ok(written) => written?,
+            Err(error) if args.on_problem == OnProblem::Refuse => return Err(error),
+            Err(error) => {
+                eprintln!("left out: {error}");
+                skipped += 1;
+            }
+        }
+        if batch.len() == BATCH {
+            pictures(&detector, &mut batch, &mut lines)?;
+        }
+    }
+    pictures(&detector, &mut batch, &mut lines)?;
+    lines.out.flush()?;
+    if skipped > 0 {
+        eprintln!("{skipped} of {} files were left out", files.len());
+    }
+    Ok(())
+}
+
+/// Pictures that are scored at once.
+const BATCH: usize = 32;
+
+struct Lines {
+    format: Format,
+    out: Box<dyn Write>,
+    begun: bool,
+}
+
+impl Lines {
+    fn new(format: Format, out: Box<dyn Write>) -> Self {
+        Self {
+            format,
+            out,
+            begun: false,
+        }
+    }
+
+    fn write(&mut self, line: &Prediction) -> Result<(), Box<dyn Error>> {
+        if self.format == Format::Jsonl {
+            return Ok(writeln!(self.out, "{}", serde_json::to_string(line)?)?);
+        }
+        let mut csv = csv::WriterBuilder::new()
+            .has_headers(!self.begun)
+            .from_writer(&mut self.out);
+        csv.serialize(line)?;
+        self.begun = true;
+        Ok(csv.flush()?)
+    }
+}
+
+fn pictures(
+    detector: &Detector,
+    batch: &mut Vec<(&PathBuf, RgbImage)>,
+    lines: &mut Lines,
+) -> Result<(), Box<dyn Error>> {
+    let inputs: Vec<&RgbImage> = batch.iter().map(|(_, input)| input).collect();
+    if inputs.is_empty() {
+        return Ok(());
+    }
+    for ((path, _), score) in batch.iter().zip(detector.scores(&inputs)) {
+        lines.write(&Prediction {
+            path: path.display().to_string(),
+            frames: 1,
+            score,
+            probability: probability(score),
+        })?;
+    }
+    batch.clear();
+    Ok(())
+}
+
+fn video(detector: &Detector, path: &Path, frames: usize) -> Result<Prediction, Box<dyn Error>> {
+    let mut inputs = Vec::new();
+    VideoConfig::new()
+        .with_frames(frames)
+        .read(path, |_, frame| {
+            inputs.push(detector.input(&frame, None)?);
+            Ok(())
+        })?;
+    let mut sum = 0.0;
+    for inputs in inputs.chunks(BATCH) {
+        let inputs: Vec<&RgbImage> = inputs.iter().collect();
+        sum += detector
+            .scores(&inputs)
+            .into_iter()
+            .map(probability)
+            .sum::<f64>();
+    }
+    let probability = sum / inputs.len() as f64;
+    Ok(Prediction {
+        path: path.display().to_string(),
+        frames: inputs.len(),
+        score: (probability / (1.0 - probability)).ln(),
+        probability,
+    })
+}
+
+fn probability(score: f64) -> f64 {
+    1.0 / (1.0 + (-score).exp())
+}
+
+/// A picture as the net takes it: by its landmarks, where they lie where DeepfakeBench puts them.
+pub fn input(detector: &Detector, path: &Path) -> Result<RgbImage, Box<dyn Error>> {
+    let picture = read_picture(path)?;
+    let landmarks = landmarks_of(path).map(Landmarks::read_npy).transpose()?;
+    Ok(detector.input(&picture, landmarks.as_ref())?)
+}
+
+/// `…/landmarks/…/x.npy` of `…/frames/…/x.png`, where there is such a file.
+fn landmarks_of(path: &Path) -> Option<PathBuf> {
+    let parts = path.with_extension("npy");
+    let place = parts.iter().position(|part| part == "frames")?;
+    let beside: PathBuf = parts
+        .iter()
+        .enumerate()
+        .map(|(index, part)| {
+            if index == place {
+                "landmarks".as_ref()
+            } else {
+                part
+            }
+        })
+        .collect();
+    beside.is_file().then_some(beside)
+}
+
+/// The pictures and videos of a path, those of a folder sorted.
+fn list(path: &Path, files: &mut Vec<PathBuf>) -> Result<(), Box<dyn Error>> {
+    let failed = |error: io::Error| format!("{}: {error}", path.display());
+    if !path.is_dir() {
+        files.push(path.to_path_buf());
+        return Ok(());
+    }
+    let entries: io::Result<Vec<PathBuf>> = fs::read_dir(path)
+        .map_err(failed)?
+        .map(|entry| Ok(entry?.path()))
+        .collect();
+    let mut entries = entries.map_err(failed)?;
+    entries.sort();
+    for entry in entries {
+        // Links are not followed into folders: they may lead round in a circle.
+        if entry.is_dir() && !entry.is_symlink() {
+            list(&entry, files)?;
+        } else if entry.is_file() && (is_video(&entry) || has_extension(&entry, &PICTURES)) {
+            files.push(entry);
+        }
+    }
+    Ok(())
+}
+
+const PICTURES: [&str; 3] = ["png", "jpg", "jpeg"];
+const VIDEOS: [&str; 5] = ["mp4", "avi", "mov", "mkv", "webm"];
+
+fn is_video(path: &Path) -> bool {
+    has_extension(path, &VIDEOS)
+}
+
+fn has_extension(path: &Path, known: &[&str]) -> bool {
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    extension.is_some_and(|e| known.contains(&e.to_ascii_lowercase().as_str()))
+}

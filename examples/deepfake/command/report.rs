@@ -1,0 +1,24 @@
+//! A folder of results as one page.
+
+use std::{error::Error, path::Path};
+
+use crate::{
+    data::Data,
+    report,
+    settings::{self, Settings},
+};
+
+/// Writes `report.html` into the folder. The worst mistakes need the pictures: where they cannot be
+/// had any more, the page has none.
+pub fn report(folder: &Path) -> Result<(), Box<dyn Error>> {
+    let settings = Settings::of_folder(folder)?;
+    let device = settings::device(&settings.device)?;
+    let mistakes =
+        Data::new(&settings).and_then(|data| report::galleries(folder, &data.test, &device));
+    let mistakes = mistakes.unwrap_or_else(|error| {
+        eprintln!("the page shows no mistakes: {error}");
+        Vec::new()
+    });
+    println!("{}", report::write(folder, mistakes)?.display());
+    Ok(())
+}

@@ -1,0 +1,60 @@
+//! One detector, of all domains.
+
+use std::{error::Error, path::Path, sync::Arc};
+
+use roga::search::Cost;
+
+use super::evaluate;
+use crate::{
+    data::Data,
+    detector,
+    output::{self, Provenance},
+    progress::Progress,
+    settings::{self, Settings},
+    training::{self, Job},
+};
+
+/// Trains the first of the methods on all domains and tests it on people never seen. What an
+/// interrupted run of the same command has left, it goes on with.
+pub fn train(settings: &Settings, output: &Path, restart: bool) -> Result<(), Box<dyn Error>> {
+    let device = settings::device(&settings.device)?.autodiff();
+    output::prepare(output, settings, restart)?;
+    let mut progress = Progress::new();
+    progress.say("the pictures are made or listed");
+    let data = Data::new(settings)?;
+    progress.say(&data.description());
+    Provenance::new("train", &data).write(output)?;
+
+    let (method, seed) = (settings.methods()[0], settings.seeds[0]);
+    let setting = settings.setting(0)?;
+    let config = method.config(&setting, seed);
+    let cost = Cost::of(&config, settings.steps as u64, data.train.len())?;
+    progress.begin(cost);
+    progress.say(&cost.to_string());
+    progress.title(method.to_string());
+    let start = detector::start(settings, seed, &device)?;
+    let folder = output.join(RUN);
+    let job = Job {
+        settings,
+        method,
+        setting,
+        seed,
+        steps: settings.steps,
+        start: &start,
+        train: data.train,
+        valid: data.valid,
+        oracle: Vec::new(),
+        test: data.test,
+        folder: folder.clone(),
+    };
+    let trained = training::train(&job, &mut progress)?;
+    progress.finish();
+    let tested: Vec<Arc<str>> = trained.scores.iter().map(|s| s.domain.clone()).collect();
+    println!("\ntested on {}", tested.join(", "));
+    evaluate::write(&trained.scores, output)?;
+    println!("{}", folder.display());
+    Ok(())
+}
+
+/// Where in the output folder the training is.
+pub const RUN: &str = "runs/detector";

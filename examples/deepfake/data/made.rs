@@ -1,0 +1,240 @@
+//! Faces, drawn or read, and forgeries of them.
+
+use std::{
+    error::Error,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use image::RgbImage;
+use roga::detector::{
+    InMemFaces,
+    compression::{Compression, by_compression},
+    dataset::{DomainConfig, FaceSource, Sample, split_by_person},
+    faces::Faces,
+    forgery::Forgery,
+    gallery::GalleryConfig,
+    portrait::{PortraitConfig, Portraits},
+};
+use sha2::{Digest, Sha256};
+
+use super::{About, Data, Domain};
+use crate::settings::Settings;
+
+/// The forgeries of the faces, of people to train, to validate and to test on.
+pub fn data(settings: &Settings) -> Result<Data, Box<dyn Error>> {
+    let source = source(settings)?;
+    let shares = [
+        1.0 - settings.valid_share() - settings.test_share,
+        settings.test_share,
+        settings.valid_share(),
+    ];
+    // Without a part to validate on, the same split as of two parts.
+    let shares = if shares[2] > 0.0 {
+        &shares[..]
+    } else {
+        &shares[..2]
+    };
+    let parts = split_by_person(&source, shares, settings.split_seed)?;
+    let part = |part: usize, copies: usize| match parts.get(part) {
+        Some(faces) => domains(settings, &source, faces, copies),
+        None => Ok(Vec::new()),
+    };
+    let (copies, test_copies) = (settings.copies(), settings.test_copies());
+    let test = part(1, test_copies)?;
+    let other = match &settings.test_faces {
+        Some(folder) => others(settings, folder)?,
+        None => Vec::new(),
+    };
+    // Two samples of each copy.
+    let of_first_copies = |index: usize| index / 2 % test_copies < copies;
+    Ok(Data {
+        train: part(0, copies)?,
+        test_seen: test.iter().map(|d| d.only(of_first_copies)).collect(),
+        test: test.into_iter().chain(other).collect(),
+        valid: part(2, copies)?,
+        hash: hash(settings)?,
+    })
+}
+
+/// Other faces, forged alike, all of them to test on: `<folder>/<forgery>`.
+fn others(settings: &Settings, folder: &Path) -> Result<Vec<Domain>, Box<dyn Error>> {
+    let with_landmarks = Faces::open(folder);
+    let (source, true_landmarks) = match with_landmarks {
+        Ok(faces) => (InMemFaces::new(&faces, settings.threads)?, true),
+        Err(no_faces) => match GalleryConfig::new().open(folder) {
+            Ok(gallery) => (InMemFaces::new(&gallery, settings.threads)?, false),
+            Err(no_gallery) => return Err(format!("{no_faces}, and {no_gallery}").into()),
+        },
+    };
+    let fit = |forgery: &&Forgery| true_landmarks || !forgery.needs_landmarks();
+    let fit: Vec<Forgery> = settings.forgeries.iter().filter(fit).copied().collect();
+    if fit.len() < settings.forgeries.len() {
+        let names: Vec<&str> = fit.iter().map(|forgery| forgery.name()).collect();
+        println!(
+            "{} has no landmarks: only forgeries that need none are tested on it ({})",
+            folder.display(),
+            names.join(", ")
+        );
+    }
+    if fit.is_empty() {
+        return Err("--forgeries must have one that needs no landmarks".into());
+    }
+    let settings = &Settings {
+        forgeries: fit,
+        ..settings.clone()
+    };
+    let faces: Vec<usize> = (0..source.len()).collect();
+    let mut domains = domains(settings, &source, &faces, settings.test_copies())?;
+    let name = folder.file_name().map(|name| name.to_string_lossy());
+    let name = name.unwrap_or("others".into());
+    for domain in &mut domains {
+        domain.name = format!("{name}/{}", domain.name).into();
+    }
+    Ok(domains)
+}
+
+/// Where the faces come from.
+pub fn source(settings: &Settings) -> Result<InMemFaces, Box<dyn Error>> {
+    let Some(folder) = &settings.faces else {
+        let portraits = Portraits::new(PortraitConfig::new(), 0, settings.people, settings.shots)?;
+        return Ok(InMemFaces::new(&portraits, settings.threads)?);
+    };
+    let faces = Faces::open(folder)?;
+    let skipped = faces.skipped();
+    if skipped.pictures > 0 {
+        println!(
+            "{} pictures have no landmarks and are left out (sets: {})",
+            skipped.pictures,
+            skipped.sets.join(", ")
+        );
+    }
+    Ok(InMemFaces::new(&faces, settings.threads)?)
+}
+
+/// Of the faces' files; drawn ones are what the version and the settings make of them.
+fn hash(settings: &Settings) -> Result<String, Box<dyn Error>> {
+    let mut hash = Sha256::new();
+    for folder in [&settings.faces, &settings.test_faces]
+        .into_iter()
+        .flatten()
+    {
+        hash_folder(folder, &mut hash)?;
+    }
+    Ok(match settings.faces {
+        None if settings.test_faces.is_none() => "drawn".into(),
+        _ => hash
+            .finalize()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect(),
+    })
+}
+
+fn hash_folder(folder: &Path, hash: &mut Sha256) -> io::Result<()> {
+    let entries: io::Result<Vec<PathBuf>> = fs::read_dir(folder)?
+        .map(|entry| Ok(entry?.path()))
+        .collect();
+    let mut entries = entries?;
+    entries.sort();
+    for entry in entries {
+        if entry.is_dir() && !entry.is_symlink() {
+            hash_folder(&entry, hash)?;
+        } else if entry.is_file() {
+            hash.update(entry.file_name().unwrap_or_default().as_encoded_bytes());
+            hash.update(fs::read(&entry)?);
+        }
+    }
+    Ok(())
+}
+
+/// How the samples of a forgery are made.
+pub fn config(settings: &Settings, forgery: Forgery, copies: usize) -> DomainConfig {
+    DomainConfig::new(forgery)
+        .with_strength(settings.strength)
+        .with_encode(settings.encode())
+        .with_copies(copies)
+        .with_seed(settings.split_seed)
+        .with_threads(settings.threads)
+}
+
+fn domains(
+    settings: &Settings,
+    source: &dyn FaceSource,
+    faces: &[usize],
+    copies: usize,
+) -> Result<Vec<Domain>, Box<dyn Error>> {
+    let levels: Vec<Compression> = settings
+        .levels
+        .iter()
+        .map(|q| Compression::jpeg(*q))
+        .collect();
+    let mut domains: Vec<Domain> = Vec::new();
+    let mut reals = Vec::new();
+    for &forgery in &settings.forgeries {
+        let samples = config(settings, forgery, copies).build(source, faces)?;
+        if levels.is_empty() {
+            let pictures = shared(&samples, &reals);
+            domains.push(domain(
+                forgery.name().into(),
+                "",
+                &samples,
+                copies,
+                pictures.clone(),
+            ));
+            reals = pictures;
+            continue;
+        }
+        for (level, samples) in by_compression(&samples, &levels, settings.split_seed)? {
+            let name = format!("{forgery}/{level}").into();
+            domains.push(domain(
+                name,
+                &level,
+                &samples,
+                copies,
+                shared(&samples, &[]),
+            ));
+        }
+    }
+    Ok(domains)
+}
+
+fn domain(
+    name: Arc<str>,
+    level: &str,
+    samples: &[Sample],
+    copies: usize,
+    pictures: Vec<Arc<RgbImage>>,
+) -> Domain {
+    let about = samples.iter().enumerate().map(|(index, sample)| {
+        let class = match sample.label {
+            0 if level.is_empty() => "real".into(),
+            0 => format!("real-{level}"),
+            _ => name.to_string(),
+        };
+        let (person, source) = (&sample.person, sample.source);
+        About {
+            id: format!("{person}/{source}/{class}/{}", index / 2 % copies).into(),
+            forged: sample.label == 1,
+            person: person.clone(),
+            video: format!("{class}/{person}/{source}").into(),
+        }
+    });
+    Domain {
+        about: about.collect(),
+        places: (0..samples.len()).collect(),
+        pictures: Arc::new(pictures),
+        name,
+    }
+}
+
+/// The samples' pictures. The domains have their real ones in common: they are kept once.
+fn shared(samples: &[Sample], first: &[Arc<RgbImage>]) -> Vec<Arc<RgbImage>> {
+    let pictures = samples.iter().enumerate().map(|(index, sample)| {
+        let same = first.get(index).filter(|same| ***same == sample.picture);
+        same.cloned()
+            .unwrap_or_else(|| Arc::new(sample.picture.clone()))
+    });
+    pictures.collect()
+}

@@ -1,0 +1,201 @@
+//! Pictures to train, validate and test on, whatever they come from.
+
+mod files;
+mod made;
+
+use std::{collections::BTreeSet, error::Error, sync::Arc};
+
+use burn::{
+    data::{
+        dataloader::batcher::Batcher,
+        dataset::{Dataset, DatasetError},
+    },
+    tensor::{Device, Int, Tensor, TensorData},
+};
+use image::{RgbImage, imageops};
+use roga::detector::{augment::AugmentConfig, backbone::Normalization};
+use serde::Serialize;
+
+use crate::{detector::tensor, settings::Settings};
+
+pub use files::open;
+pub use made::{config, source};
+
+/// What is known of a picture.
+#[derive(Clone, Debug)]
+pub struct About {
+    pub id: Arc<str>,
+    pub forged: bool,
+    /// Whose face it is.
+    pub person: Arc<str>,
+    /// The video, or the photograph, that it was taken from.
+    pub video: Arc<str>,
+}
+
+/// Pictures that are in memory, or read when they are asked for.
+pub trait Pictures: Send + Sync {
+    fn picture(&self, index: usize) -> roga::Result<Arc<RgbImage>>;
+}
+
+impl Pictures for Vec<Arc<RgbImage>> {
+    fn picture(&self, index: usize) -> roga::Result<Arc<RgbImage>> {
+        Ok(self[index].clone())
+    }
+}
+
+/// Real pictures and forged ones of one kind.
+#[derive(Clone)]
+pub struct Domain {
+    pub name: Arc<str>,
+    pub about: Vec<About>,
+    /// Where among `pictures` each is.
+    pub places: Vec<usize>,
+    pub pictures: Arc<dyn Pictures>,
+}
+
+impl Domain {
+    pub fn picture(&self, index: usize) -> roga::Result<Arc<RgbImage>> {
+        self.pictures.picture(self.places[index])
+    }
+
+    /// Those of its pictures for whose index it holds.
+    pub fn only(&self, holds: impl Fn(usize) -> bool) -> Self {
+        let kept: Vec<usize> = (0..self.about.len()).filter(|i| holds(*i)).collect();
+        Self {
+            name: self.name.clone(),
+            about: kept.iter().map(|&i| self.about[i].clone()).collect(),
+            places: kept.iter().map(|&i| self.places[i]).collect(),
+            pictures: self.pictures.clone(),
+        }
+    }
+
+    pub fn people(&self) -> BTreeSet<&str> {
+        self.about.iter().map(|about| &*about.person).collect()
+    }
+}
+
+/// A picture and its class.
+#[derive(Clone, Debug)]
+pub struct Item {
+    pub picture: Arc<RgbImage>,
+    pub forged: bool,
+}
+
+impl Dataset<Item> for Domain {
+    fn get(&self, index: usize) -> Result<Item, DatasetError> {
+        let picture = self.picture(index).map_err(DatasetError::new)?;
+        let forged = self.about[index].forged;
+        Ok(Item { picture, forged })
+    }
+
+    fn len(&self) -> usize {
+        self.about.len()
+    }
+}
+
+/// The domains' parts. Nobody is in two of them.
+pub struct Data {
+    pub train: Vec<Domain>,
+    /// Empty where nothing is chosen by it.
+    pub valid: Vec<Domain>,
+    pub test: Vec<Domain>,
+    /// Those of `test` on which domains that were trained on are tested.
+    pub test_seen: Vec<Domain>,
+    /// Of what the pictures are made or read from.
+    pub hash: String,
+}
+
+/// How many pictures and people there are.
+#[derive(Debug, Clone, Serialize)]
+pub struct Counts {
+    pub train_people: usize,
+    pub valid_people: usize,
+    pub test_people: usize,
+    /// Of each domain, in the mean.
+    pub train_pictures: usize,
+    pub valid_pictures: usize,
+    pub test_pictures: usize,
+}
+
+impl Data {
+    pub fn new(settings: &Settings) -> Result<Self, Box<dyn Error>> {
+        match settings.data.is_empty() {
+            true => made::data(settings),
+            false => files::data(settings),
+        }
+    }
+
+    pub fn counts(&self) -> Counts {
+        let people = |domains: &[Domain]| {
+            let people: BTreeSet<&str> = domains.iter().flat_map(Domain::people).collect();
+            people.len()
+        };
+        let pictures = |domains: &[Domain]| {
+            let sum: usize = domains.iter().map(|domain| domain.about.len()).sum();
+            sum / domains.len().max(1)
+        };
+        Counts {
+            train_people: people(&self.train),
+            valid_people: people(&self.valid),
+            test_people: people(&self.test),
+            train_pictures: pictures(&self.train),
+            valid_pictures: pictures(&self.valid),
+            test_pictures: pictures(&self.test),
+        }
+    }
+
+    pub fn description(&self) -> String {
+        let counts = self.counts();
+        let valid = match counts.valid_people {
+            0 => String::new(),
+            people => format!(", {people} to validate on"),
+        };
+        format!(
+            "{} people to train on{valid}, {} others to test on; of each domain {} pictures to \
+             train on, {} to test on",
+            counts.train_people, counts.test_people, counts.train_pictures, counts.test_pictures
+        )
+    }
+}
+
+/// Pictures as the net takes them, `[batch, 3, size, size]`, and labels `[batch]`.
+#[derive(Debug, Clone)]
+pub struct PictureBatch {
+    pub pictures: Tensor<4>,
+    pub labels: Tensor<1, Int>,
+}
+
+#[derive(Debug, Clone)]
+pub struct PictureBatcher(pub Normalization);
+
+impl Batcher<Item, PictureBatch> for PictureBatcher {
+    fn batch(&self, items: Vec<Item>, device: &Device) -> PictureBatch {
+        let labels: Vec<i32> = items.iter().map(|item| i32::from(item.forged)).collect();
+        let pictures: Vec<&RgbImage> = items.iter().map(|item| &*item.picture).collect();
+        PictureBatch {
+            pictures: tensor(&pictures, self.0, device),
+            labels: Tensor::from_data(TensorData::new(labels, [items.len()]), device),
+        }
+    }
+}
+
+/// Every second picture mirrored.
+pub fn mirror(item: Item, random: u64) -> Item {
+    if random.is_multiple_of(2) {
+        return item;
+    }
+    let picture = Arc::new(imageops::flip_horizontal(&*item.picture));
+    Item { picture, ..item }
+}
+
+/// The item, changed; as it is where that fails, which only empty pictures do once the settings are
+/// checked.
+pub fn augmented(augment: &AugmentConfig, item: Item, random: u64) -> Item {
+    match augment.apply(&item.picture, random) {
+        Ok(picture) => Item {
+            picture: Arc::new(picture),
+            ..item
+        },
+        Err(_) => item,
+    }
+}

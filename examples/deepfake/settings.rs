@@ -1,0 +1,523 @@
+//! Everything that a result depends on: defaults, a configuration file, and flags over both.
+
+use std::{
+    collections::BTreeSet,
+    error::Error,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use burn::tensor::Device;
+use clap::ValueEnum;
+use roga::{
+    detector::{
+        augment::AugmentConfig, backbone::BackboneConfig, data::Compression, encode::EncodeConfig,
+        forgery::Forgery,
+    },
+    optim::Evaluation,
+};
+use serde::{Deserialize, Serialize};
+use toml::Table;
+
+use crate::{
+    method::{Method, Methods},
+    search::{Searched, Setting},
+};
+
+/// Declares every setting once: a flag, a key of the configuration file, and its default.
+macro_rules! settings {
+    (
+        $($(#[doc = $doc:literal])+ $(#[arg($($arg:tt)+)])? $name:ident: $type:ty = $default:expr;)+
+        optional:
+        $($(#[doc = $odoc:literal])+ $(#[arg($($oarg:tt)+)])? $oname:ident: $otype:ty;)+
+    ) => {
+        /// What the command line sets.
+        #[derive(clap::Args, Debug, Default, Serialize)]
+        #[serde(rename_all = "kebab-case")]
+        pub struct Flags {
+            /// A TOML file of settings by the names of their flags. Flags go over it
+            #[arg(long, value_name = "FILE")]
+            #[serde(skip)]
+            pub config: Option<PathBuf>,
+            $(
+                $(#[doc = $doc])+
+                #[arg(long $(, $($arg)+)?)]
+                #[serde(skip_serializing_if = "Option::is_none")]
+                $name: Option<$type>,
+            )+
+            $(
+                $(#[doc = $odoc])+
+                #[arg(long $(, $($oarg)+)?)]
+                #[serde(skip_serializing_if = "Option::is_none")]
+                $oname: Option<$otype>,
+            )+
+        }
+
+        /// The settings in force.
+        #[derive(Clone, Debug, Serialize, Deserialize)]
+        #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+        pub struct Settings {
+            $($(#[doc = $doc])+ pub $name: $type,)+
+            $(
+                $(#[doc = $odoc])+
+                #[serde(skip_serializing_if = "Option::is_none")]
+                pub $oname: Option<$otype>,
+            )+
+        }
+
+        impl Default for Settings {
+            fn default() -> Self {
+                Self { $($name: $default,)+ $($oname: None,)+ }
+            }
+        }
+    };
+}
+
+settings! {
+    /// Sets of real and forged pictures in the place of faces to forge, comma-separated: a dataset
+    /// JSON of DeepfakeBench, a CSV or JSON-lines manifest, or a folder
+    /// `<domain>/<real|fake>/[<video>/]<picture>`
+    #[arg(value_name = "PATH", value_delimiter = ',')]
+    data: Vec<PathBuf> = Vec::new();
+    /// The compression level of sets that have several: raw, c23, c40
+    compression: Compression = Compression::C23;
+    /// At most so many frames of a video, evenly spread
+    frames: usize = 32;
+    /// What is done about pictures that cannot be used: refuse, naming all of them, or skip
+    on_problem: OnProblem = OnProblem::Refuse;
+    /// The forgeries of faces, each a domain
+    #[arg(value_delimiter = ',')]
+    forgeries: Vec<Forgery> = vec![
+        Forgery::FaceSwap,
+        Forgery::SelfBlending,
+        Forgery::Mouth,
+        Forgery::Generator,
+    ];
+    /// JPEG qualities, each of which makes a domain of its own of every forgery; without any, one
+    /// domain a forgery
+    #[arg(value_delimiter = ',')]
+    levels: Vec<u8> = Vec::new();
+    /// leave-one-out, cross (train on all domains, test on --test-faces or --test-data), or within
+    /// (train and test on the same domain)
+    protocol: ProtocolName = ProtocolName::LeaveOneOut;
+    /// The domains to leave out of training, one after the other, or `all`; by default the first
+    #[arg(value_name = "DOMAIN", value_delimiter = ',')]
+    leave_out: Vec<String> = Vec::new();
+    /// Other sets to test on, as --data
+    #[arg(value_name = "PATH", value_delimiter = ',')]
+    test_data: Vec<PathBuf> = Vec::new();
+    /// How a checkpoint and a draw of settings are chosen: last, training-domain, held-out-domain,
+    /// or oracle, which looks at the test domain and says so over its table
+    selection: SelectionName = SelectionName::Last;
+    /// The share of the people to test on
+    test_share: f64 = 0.4;
+    /// The methods, or `all`: erm, sam, asam, sagm, domain-sam, look-ahead, roga-all, roga-own,
+    /// roga-others, roga-sampled, roga-consensus
+    #[arg(value_delimiter = ',')]
+    methods: Vec<Methods> = vec![
+        Methods::One(Method::Erm),
+        Methods::One(Method::Sam),
+        Methods::One(Method::Roga(Evaluation::All)),
+        Methods::One(Method::Roga(Evaluation::Sampled)),
+    ];
+    /// The seeds of runs: each draws its own first weights and batches
+    #[arg(value_delimiter = ',')]
+    seeds: Vec<u64> = vec![1];
+    /// The seed of splits and forgeries, the same for all runs
+    split_seed: u64 = 1;
+    /// Draws of settings for each method, of which --selection chooses one by trainings from the first
+    /// seed; draw 0 is the settings as they are
+    draws: usize = 1;
+    /// What is drawn, of rho, gamma, lr and batch, as NAME=DISTRIBUTION:FROM:TO with uniform,
+    /// log-uniform, power-of-10 or power-of-2
+    #[arg(value_delimiter = ',')]
+    search: Vec<Searched> = Searched::rho_and_gamma();
+    /// The seed of the draws, the same for all runs
+    search_seed: u64 = 0;
+    /// What is equal between the methods: steps, passes (over the step's mini-batches), or both, in
+    /// two tables
+    equal: Equal = Equal::Steps;
+    /// The detector's net: small, resnet-18, resnet-34, resnet-50, xception, efficientnet-b0 to
+    /// efficientnet-b4, convnext-tiny, frequency
+    #[arg(value_name = "NAME")]
+    backbone: BackboneConfig = BackboneConfig::Small;
+    /// Pixels of a side of the nets' pictures
+    size: u32 = 64;
+    /// Pictures in grey, in training and in tests
+    #[arg(num_args = 0..=1, default_missing_value = "true")]
+    grey: bool = false;
+    /// How pictures are changed at random in training: none, mirror, deepfake-bench
+    augment: AugmentName = AugmentName::Mirror;
+    /// Steps of every training
+    steps: usize = 350;
+    /// Pictures of a domain in a step, half of them real
+    batch: usize = 12;
+    /// Drawn people
+    people: usize = 400;
+    /// Drawn pictures of each person
+    shots: usize = 2;
+    /// How plain the marks of a forgery are, from 0 to 1
+    strength: f32 = 0.7;
+    /// The radius ρ of the ascents
+    #[arg(allow_negative_numbers = true)]
+    rho: f64 = 0.05;
+    /// The shift γ along the mean gradient
+    #[arg(allow_negative_numbers = true)]
+    gamma: f64 = 5e-4;
+    /// The learning rate that a half cosine begins with
+    #[arg(allow_negative_numbers = true)]
+    lr: f64 = 2e-3;
+    /// The device: flex (the CPU), or wgpu, vulkan, metal, cuda, rocm where the feature of that
+    /// name was built in
+    device: String = "flex".into();
+    /// Threads that make pictures and batches; the results do not depend on it
+    threads: usize = 2;
+    /// Train on each forgery alone, with ERM, and test on it: whether it can be learned at all
+    #[arg(num_args = 0..=1, default_missing_value = "true")]
+    alone: bool = false;
+    /// A short run that shows that everything works, and nothing else
+    #[arg(num_args = 0..=1, default_missing_value = "true")]
+    quick: bool = false;
+    optional:
+    /// A folder of real faces to forge, `<set>/frames/<id>/*.png` with
+    /// `<set>/landmarks/<id>/*.npy`, in the place of drawn portraits
+    #[arg(value_name = "DIR")]
+    faces: PathBuf;
+    /// The folder that relative paths of --data and --test-data begin in; by default that of the file
+    #[arg(value_name = "DIR")]
+    data_root: PathBuf;
+    /// Other faces, forged alike, to test on: a folder as of --faces, or plain portraits without
+    /// landmarks, for the forgeries that need none
+    #[arg(value_name = "DIR")]
+    test_faces: PathBuf;
+    /// Steps between two evaluations on the validation part; by default a tenth of the steps
+    evaluate_every: usize;
+    /// The share of the people to validate on; by default 0 with --selection last and one draw, else
+    /// 0.15
+    valid_share: f64;
+    /// Weights to begin with, as torchvision or timm publish them (.safetensors, .pth)
+    #[arg(value_name = "FILE")]
+    pretrained: PathBuf;
+    /// Samples of each class made from each picture of a face; by default 2, of --faces 8
+    copies: usize;
+    /// The same for the people to test on; by default --copies
+    test_copies: usize;
+}
+
+impl Settings {
+    /// Defaults, the file over them, and the flags over both.
+    pub fn load(flags: &Flags) -> Result<Self, Box<dyn Error>> {
+        let file = flags.config.as_deref().map(read).transpose()?;
+        let flags = Table::try_from(flags)?;
+        let given: Table = file.into_iter().flatten().chain(flags).collect();
+        let quick = given.get("quick").and_then(toml::Value::as_bool) == Some(true);
+        let base = if quick {
+            Self::quick()
+        } else {
+            Self::default()
+        };
+        let all: Table = Table::try_from(base)?.into_iter().chain(given).collect();
+        let mut settings: Self = all.try_into()?;
+        if settings.alone {
+            settings.protocol = ProtocolName::Within;
+            settings.methods = vec![Methods::One(Method::Erm)];
+        }
+        settings.check()?;
+        Ok(settings)
+    }
+
+    fn quick() -> Self {
+        Self {
+            steps: 24,
+            people: 60,
+            copies: Some(1),
+            ..Self::default()
+        }
+    }
+
+    /// The settings of a results folder or a detector.
+    pub fn of_folder(folder: &Path) -> Result<Self, Box<dyn Error>> {
+        let settings: Self = read(&folder.join(CONFIG))?.try_into()?;
+        settings.check()?;
+        Ok(settings)
+    }
+
+    pub fn to_toml(&self) -> Result<String, Box<dyn Error>> {
+        Ok(toml::to_string_pretty(self)?)
+    }
+
+    fn check(&self) -> Result<(), Box<dyn Error>> {
+        for (flag, rule, holds, value) in [
+            ("--methods", "be at least one", !self.methods.is_empty(), 0),
+            ("--seeds", "be at least one", !self.seeds.is_empty(), 0),
+            ("--steps", "be at least 1", self.steps > 0, self.steps),
+            ("--batch", "be at least 2", self.batch >= 2, self.batch),
+            ("--draws", "be at least 1", self.draws > 0, self.draws),
+            ("--copies", "be at least 1", self.copies() > 0, 0),
+            ("--test-copies", "be at least 1", self.test_copies() > 0, 0),
+            (
+                "--evaluate-every",
+                "be at least 1",
+                self.evaluate_every() > 0,
+                0,
+            ),
+        ] {
+            if !holds {
+                return Err(format!("{flag} must {rule}, but is {value}").into());
+            }
+        }
+        for (flag, rule, holds, value) in [
+            (
+                "--lr",
+                "be above 0 and at most 1",
+                self.lr > 0.0 && self.lr <= 1.0,
+                self.lr,
+            ),
+            (
+                "--test-share",
+                "be above 0 and below 1",
+                self.test_share > 0.0 && self.test_share < 1.0,
+                self.test_share,
+            ),
+            (
+                "--valid-share",
+                "be at least 0 and leave people to train on",
+                self.valid_share() >= 0.0 && self.valid_share() + self.test_share < 1.0,
+                self.valid_share(),
+            ),
+        ] {
+            if !holds {
+                return Err(format!("{flag} must {rule}, but is {value}").into());
+            }
+        }
+        let once: BTreeSet<_> = self.forgeries.iter().collect();
+        if once.len() < self.forgeries.len() {
+            return Err("--forgeries must differ, but one stands twice".into());
+        }
+        if self.draws > 1 && self.selection == SelectionName::Last {
+            return Err(
+                "--draws above 1 must have a --selection that can choose among them: \
+                        training-domain, held-out-domain or oracle"
+                    .into(),
+            );
+        }
+        self.encode().check()?;
+        for draw in 0..self.draws {
+            let setting = self.setting(draw)?;
+            for method in self.methods() {
+                method.config(&setting, 0).init_gradient()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What a training is made with; draw 0 is the settings as they are.
+    pub fn setting(&self, draw: usize) -> roga::Result<Setting> {
+        Setting::draw(self, draw as u64)
+    }
+
+    /// The methods, each once, in their order.
+    pub fn methods(&self) -> Vec<Method> {
+        let mut methods = Vec::new();
+        for method in self.methods.iter().flat_map(|methods| methods.methods()) {
+            if !methods.contains(&method) {
+                methods.push(method);
+            }
+        }
+        methods
+    }
+
+    /// A folder holds few pictures of many people: more samples are made of each.
+    pub fn copies(&self) -> usize {
+        let default = if self.faces.is_some() { 8 } else { 2 };
+        self.copies.unwrap_or(default)
+    }
+
+    pub fn test_copies(&self) -> usize {
+        self.test_copies.unwrap_or(self.copies())
+    }
+
+    pub fn valid_share(&self) -> f64 {
+        let chooses = self.selection != SelectionName::Last || self.draws > 1;
+        self.valid_share.unwrap_or(if chooses { 0.15 } else { 0.0 })
+    }
+
+    pub fn evaluate_every(&self) -> usize {
+        self.evaluate_every.unwrap_or(self.steps.div_ceil(10))
+    }
+
+    /// One domain by itself gets the pictures that all but one would have.
+    pub fn domains_alone(&self) -> usize {
+        self.forgeries.len().saturating_sub(1).max(1)
+    }
+
+    /// How pictures become the net's input.
+    pub fn encode(&self) -> EncodeConfig {
+        EncodeConfig::new()
+            .with_size(self.size)
+            .with_grey(self.grey)
+    }
+
+    /// How pictures are changed in training, where that is not a mirror alone.
+    pub fn augmentation(&self) -> Option<AugmentConfig> {
+        (self.augment == AugmentName::DeepfakeBench).then(AugmentConfig::deepfake_bench)
+    }
+
+    /// What the tables have equal.
+    pub fn tables(&self) -> Vec<Equal> {
+        match self.equal {
+            Equal::Both => vec![Equal::Steps, Equal::Passes],
+            one => vec![one],
+        }
+    }
+
+    /// The steps of a method's training in a table.
+    pub fn steps_of(&self, method: Method, domains: usize, equal: Equal) -> roga::Result<usize> {
+        if equal == Equal::Steps {
+            return Ok(self.steps);
+        }
+        let config = method.config(&self.setting(0)?, 0);
+        let within = config.steps_within(2 * self.steps as u64, domains)?;
+        Ok(within.max(1) as usize)
+    }
+
+    /// Whether the domain is to be left out in its turn.
+    pub fn leaves_out(&self, place: usize, domain: &str) -> bool {
+        match self.leave_out.is_empty() {
+            true => place == 0,
+            false => self
+                .leave_out
+                .iter()
+                .any(|name| name == "all" || name == domain),
+        }
+    }
+
+    /// What every training depends on: what may be added to or taken away without a training that
+    /// is there already being another one is left out.
+    pub fn decisive(&self) -> Result<Table, toml::ser::Error> {
+        let mut settings = Table::try_from(self)?;
+        for free in FREE {
+            settings.remove(free);
+        }
+        Ok(settings)
+    }
+}
+
+/// The configuration in force, beside every result.
+pub const CONFIG: &str = "config.toml";
+
+/// Settings that say which trainings there are and how fast, not what they are.
+const FREE: [&str; 7] = [
+    "methods",
+    "seeds",
+    "leave-out",
+    "threads",
+    "equal",
+    "draws",
+    "on-problem",
+];
+
+fn read(path: &Path) -> Result<Table, Box<dyn Error>> {
+    let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let table = text.parse();
+    Ok(table.map_err(|error| format!("{}: {error}", path.display()))?)
+}
+
+/// The device of this name, where its feature was built in.
+pub fn device(name: &str) -> Result<Device, Box<dyn Error>> {
+    match name {
+        "flex" => Ok(Device::flex()),
+        #[cfg(feature = "wgpu")]
+        "wgpu" => Ok(Device::wgpu_options()
+            .init()
+            .map_err(|e| format!("wgpu: {e:?}"))?),
+        #[cfg(feature = "vulkan")]
+        "vulkan" => Ok(Device::vulkan(Default::default())),
+        #[cfg(feature = "metal")]
+        "metal" => Ok(Device::metal(Default::default())),
+        #[cfg(feature = "cuda")]
+        "cuda" => Ok(Device::cuda(Default::default())),
+        #[cfg(feature = "rocm")]
+        "rocm" => Ok(Device::rocm(Default::default())),
+        "wgpu" | "vulkan" | "metal" | "cuda" | "rocm" => Err(format!(
+            "--device {name} was not built in: run cargo with `--features {name}`"
+        )
+        .into()),
+        _ => Err(format!(
+            "--device must be flex, wgpu, vulkan, metal, cuda or rocm, but is `{name}`"
+        )
+        .into()),
+    }
+}
+
+/// A choice by name, as a flag and as a key.
+macro_rules! choice {
+    ($(#[doc = $doc:literal])+ $name:ident { $($(#[doc = $vdoc:literal])+ $variant:ident,)+ }) => {
+        $(#[doc = $doc])+
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+        #[serde(rename_all = "kebab-case")]
+        pub enum $name {
+            $($(#[doc = $vdoc])+ $variant,)+
+        }
+    };
+}
+
+choice! {
+    /// What is done about pictures that cannot be used.
+    OnProblem {
+        /// Name all of them and stop
+        Refuse,
+        /// Leave them out and count them
+        Skip,
+    }
+}
+
+choice! {
+    /// What is trained on and what is tested on.
+    ProtocolName {
+        /// All domains but one, and that one
+        LeaveOneOut,
+        /// All domains, and other data
+        Cross,
+        /// Each domain, and other people of it
+        Within,
+    }
+}
+
+choice! {
+    /// How checkpoints and settings are chosen.
+    SelectionName {
+        /// The last step
+        Last,
+        /// The best mean over the training domains' validation parts
+        TrainingDomain,
+        /// The best mean over trainings that leave one more domain out
+        HeldOutDomain,
+        /// The best on the test domain: an upper bound, no result
+        Oracle,
+    }
+}
+
+choice! {
+    /// What the compared methods have equal.
+    Equal {
+        /// Steps
+        Steps,
+        /// Passes over a step's mini-batches: twice --steps of them
+        Passes,
+        /// Both, in two tables
+        Both,
+    }
+}
+
+choice! {
+    /// How pictures are changed in training.
+    AugmentName {
+        /// Not at all
+        None,
+        /// Every second mirrored
+        Mirror,
+        /// As DeepfakeBench's default does
+        DeepfakeBench,
+    }
+}

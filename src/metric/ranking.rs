@@ -1,0 +1,36 @@
+use super::Roc;
+
+/// Items by falling score. Sorted once, it gives the curves of any number of draws of the items.
+#[derive(Clone, Debug)]
+pub(super) struct Ranking {
+    /// The score, and the place in the caller's lists.
+    items: Vec<(f64, usize)>,
+}
+
+impl Ranking {
+    /// Of scores that are all numbers.
+    pub(super) fn new(scores: Vec<f64>) -> Self {
+        let mut items: Vec<(f64, usize)> = scores.into_iter().zip(0..).collect();
+        items.sort_unstable_by(|(a, _), (b, _)| b.total_cmp(a));
+        Self { items }
+    }
+
+    /// The items of each different score, the highest first.
+    pub(super) fn ties(&self) -> impl Iterator<Item = &[(f64, usize)]> {
+        self.items.chunk_by(|(a, _), (b, _)| a == b)
+    }
+
+    /// The curve of the items, each as often as its weight says: both classes must have some.
+    pub(super) fn roc(&self, labels: &[bool], weight: impl Fn(usize) -> usize) -> Roc {
+        Roc::accumulate(self.ties().map(|tied| {
+            let (mut negatives, mut positives) = (0, 0);
+            for &(_, item) in tied {
+                match labels[item] {
+                    true => positives += weight(item),
+                    false => negatives += weight(item),
+                }
+            }
+            (tied[0].0, negatives, positives)
+        }))
+    }
+}

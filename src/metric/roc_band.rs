@@ -1,0 +1,442 @@
+use std::collections::BTreeMap;
+
+use burn::config::Config;
+
+use super::Roc;
+use crate::{
+    Error, Result,
+    domain::shuffle::{below, random},
+};
+
+/// The settings of a [`RocBand`].
+#[derive(Config, Debug, PartialEq)]
+pub struct RocBandConfig {
+    /// How often the clusters are drawn again: at least 1. Default: 1000.
+    #[config(default = 1000)]
+    pub draws: usize,
+    /// The part of the draws that lies within the band at each false positive rate: above 0, below
+    /// 1. Default: 0.95.
+    #[config(default = 0.95)]
+    pub level: f64,
+    /// The number of false positive rates, evenly from 0 to 1: at least 2. Default: 101.
+    #[config(default = 101)]
+    pub points: usize,
+    /// The seed of the draws: the same seed, the same band. Default: 0.
+    #[config(default = 0)]
+    pub seed: u64,
+}
+
+/// The items of one test set, as one net scores them.
+#[derive(Debug, Clone, Copy)]
+pub struct ScoredSet<'a, C> {
+    /// The score of every item, higher for what looks positive.
+    pub scores: &'a [f64],
+    /// Whether each item is positive.
+    pub labels: &'a [bool],
+    /// What each item belongs to: items of one cluster are not independent of each other, as the
+    /// pictures of one person or the frames of one video.
+    pub clusters: &'a [C],
+}
+
+/// A receiver operating characteristic with a band that says how far it would move with other
+/// items, over evenly spaced false positive rates.
+///
+/// The curve is the *vertical average* of those of several test sets, such as the nets of several
+/// seeds on theirs; with one it is that set's own, its points joined by straight lines. Where a
+/// curve rises straight up, its upper end counts.
+///
+/// The band is a percentile bootstrap over clusters. In every draw as many clusters as there are,
+/// of all sets together, are drawn with replacement; each brings along its items in every set,
+/// and the sets' curves are averaged again. At each false positive rate, $[\text{lower},
+/// \text{upper}]$ are the $(1 \mp \text{level}) / 2$ quantiles of the draws' true positive rates. A
+/// draw that leaves a set without one of its classes has no curve and does not count.
+///
+/// So it is a band for the *true positive rate at each false positive rate by itself*: a whole
+/// curve leaves it somewhere more often than the level says. It holds what other clusters would
+/// change, given these nets; what another training would change is not in it. At a false positive
+/// rate of 0 it hangs on a handful of negatives and is not to be trusted.
+///
+/// Source: vertical averaging, Fawcett, "An introduction to ROC analysis", Pattern Recognition
+/// Letters 27, 2006; the band and what it does not hold, Macskassy and Provost, "Confidence Bands
+/// for ROC Curves: Methods and an Empirical Study", ROCAI 2004.
+///
+/// ```
+/// use roga::metric::{RocBandConfig, ScoredSet};
+///
+/// let set = ScoredSet {
+///     scores: &[0.1, 0.6, 0.4, 0.9, 0.2, 0.7],
+///     labels: &[false, false, true, true, false, true],
+///     clusters: &["ada", "ada", "ada", "bo", "bo", "bo"],
+/// };
+/// let band = RocBandConfig::new().with_points(3).band(&[set])?;
+/// assert_eq!(band.fpr, [0.0, 0.5, 1.0]);
+/// assert!(band.lower[0] <= band.tpr[0] && band.tpr[0] <= band.upper[0]);
+/// # Ok::<(), roga::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct RocBand {
+    /// The false positive rates, from 0 to 1.
+    pub fpr: Vec<f64>,
+    /// The true positive rate at each.
+    pub tpr: Vec<f64>,
+    /// The lower end of the band at each.
+    pub lower: Vec<f64>,
+    /// The upper end of the band at each.
+    pub upper: Vec<f64>,
+    /// How many draws had a curve.
+    pub draws: usize,
+}
+
+impl RocBandConfig {
+    /// Refuses settings out of their ranges.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Setting`] for the first of them.
+    pub fn check(&self) -> Result<()> {
+        let level = self.level > 0.0 && self.level < 1.0;
+        for (field, rule, holds, value) in [
+            ("draws", "be at least 1", self.draws >= 1, self.draws as f64),
+            ("level", "be above 0 and below 1", level, self.level),
+            (
+                "points",
+                "be at least 2",
+                self.points >= 2,
+                self.points as f64,
+            ),
+        ] {
+            if !holds {
+                let value = value.to_string();
+                return Err(Error::Setting { field, rule, value });
+            }
+        }
+        Ok(())
+    }
+
+    /// The curve of these sets and its band.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Setting`] for a setting out of its range. [`Error::Metric`] where there is no set, a
+    /// set has no [`Roc`] or not as many clusters as scores, or where no draw has a curve.
+    pub fn band<C: Ord>(&self, sets: &[ScoredSet<'_, C>]) -> Result<RocBand> {
+        self.check()?;
+        let refused = |reason: String| Error::Metric {
+            metric: "ROC band",
+            reason,
+        };
+        if sets.is_empty() {
+            return Err(refused("there is no test set".into()));
+        }
+        let mut numbers = BTreeMap::new();
+        let mut rankings = Vec::new();
+        for set in sets {
+            Roc::new(set.scores, set.labels)?;
+            let (scores, clusters) = (set.scores.len(), set.clusters.len());
+            if scores != clusters {
+                let found = format!("there are {scores} scores and {clusters} clusters");
+                return Err(refused(found));
+            }
+            rankings.push(Ranking::new(set, &mut numbers));
+        }
+        let last = (self.points - 1) as f64;
+        let fpr: Vec<f64> = (0..self.points).map(|place| place as f64 / last).collect();
+        // Every set has both classes.
+        let tpr = average(&rankings, &vec![1; numbers.len()], &fpr)
+            .ok_or_else(|| refused("a set has items of one class only".into()))?;
+        let draws: Vec<Vec<f64>> = (0..self.draws as u64)
+            .filter_map(|draw| {
+                let weights = drawn(numbers.len(), [self.seed, draw, 0, 0]);
+                average(&rankings, &weights, &fpr)
+            })
+            .collect();
+        if draws.is_empty() {
+            let found = "too few clusters: no draw of them has items of both classes in every set";
+            return Err(refused(found.into()));
+        }
+        let (mut lower, mut upper) = (Vec::new(), Vec::new());
+        for place in 0..fpr.len() {
+            let mut at: Vec<f64> = draws.iter().map(|draw| draw[place]).collect();
+            at.sort_unstable_by(f64::total_cmp);
+            lower.push(quantile(&at, 0.5 * (1.0 - self.level)));
+            upper.push(quantile(&at, 0.5 * (1.0 + self.level)));
+        }
+        Ok(RocBand {
+            fpr,
+            tpr,
+            lower,
+            upper,
+            draws: draws.len(),
+        })
+    }
+}
+
+/// How often each cluster is drawn, with replacement.
+fn drawn(clusters: usize, words: [u64; 4]) -> Vec<u32> {
+    let mut random = random(words);
+    let mut weights = vec![0; clusters];
+    for _ in 0..clusters {
+        weights[below(clusters, &mut random)] += 1;
+    }
+    weights
+}
+
+/// The vertical average of the sets' curves; `None` where one has none.
+fn average(rankings: &[Ranking], weights: &[u32], fpr: &[f64]) -> Option<Vec<f64>> {
+    let mut sum = vec![0.0; fpr.len()];
+    for ranking in rankings {
+        let curve = ranking.curve(weights)?;
+        for (sum, tpr) in sum.iter_mut().zip(at(&curve, fpr)) {
+            *sum += tpr / rankings.len() as f64;
+        }
+    }
+    Some(sum)
+}
+
+/// The items of a set by falling score, so that every draw only has to count them.
+struct Ranking {
+    /// The cluster and the label; items of equal score are one group.
+    ties: Vec<Vec<(usize, bool)>>,
+}
+
+impl Ranking {
+    /// Clusters are numbered over all sets.
+    fn new<'a, C: Ord>(set: &ScoredSet<'a, C>, numbers: &mut BTreeMap<&'a C, usize>) -> Self {
+        let mut items = Vec::with_capacity(set.scores.len());
+        for ((score, label), cluster) in set.scores.iter().zip(set.labels).zip(set.clusters) {
+            let next = numbers.len();
+            items.push((*score, *numbers.entry(cluster).or_insert(next), *label));
+        }
+        items.sort_by(|(a, ..), (b, ..)| b.total_cmp(a));
+        let ties = items.chunk_by(|(a, ..), (b, ..)| a == b);
+        let ties = ties.map(|tied| tied.iter().map(|(_, cluster, label)| (*cluster, *label)));
+        Self {
+            ties: ties.map(Iterator::collect).collect(),
+        }
+    }
+
+    /// The points of the curve in which every item counts as often as its cluster was drawn.
+    fn curve(&self, weights: &[u32]) -> Option<Vec<(f64, f64)>> {
+        let mut counts = vec![(0u64, 0u64)];
+        let (mut false_positives, mut true_positives) = (0, 0);
+        for tied in &self.ties {
+            for (cluster, label) in tied {
+                let count = match label {
+                    true => &mut true_positives,
+                    false => &mut false_positives,
+                };
+                *count += u64::from(weights[*cluster]);
+            }
+            counts.push((false_positives, true_positives));
+        }
+        if false_positives == 0 || true_positives == 0 {
+            return None;
+        }
+        let (negatives, positives) = (false_positives as f64, true_positives as f64);
+        let rates = counts.into_iter();
+        Some(
+            rates
+                .map(|(f, t)| (f as f64 / negatives, t as f64 / positives))
+                .collect(),
+        )
+    }
+}
+
+/// The height of a rising curve, its points joined by straight lines, at rising places.
+fn at(curve: &[(f64, f64)], places: &[f64]) -> Vec<f64> {
+    let mut next = 0;
+    let height = |place: &f64| {
+        while next < curve.len() && curve[next].0 <= *place {
+            next += 1;
+        }
+        // The last point that is not to the right, and the first that is.
+        let (x, y) = curve[next.saturating_sub(1)];
+        match curve.get(next) {
+            Some((right, above)) => y + (above - y) * (place - x) / (right - x),
+            None => y,
+        }
+    };
+    places.iter().map(height).collect()
+}
+
+/// The quantile of sorted numbers, with straight lines between them.
+fn quantile(sorted: &[f64], part: f64) -> f64 {
+    let place = part * (sorted.len() - 1) as f64;
+    let (below, above) = (
+        sorted[place.floor() as usize],
+        sorted[place.ceil() as usize],
+    );
+    below + (above - below) * place.fract()
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::RngExt;
+
+    use super::*;
+
+    fn set<'a>(scores: &'a [f64], labels: &'a [bool], people: &'a [usize]) -> ScoredSet<'a, usize> {
+        ScoredSet {
+            scores,
+            labels,
+            clusters: people,
+        }
+    }
+
+    /// Scores about 1 apart, two pictures of each class a person, whose scores move together.
+    fn drawn_set(people: usize, seed: u64) -> (Vec<f64>, Vec<bool>, Vec<usize>) {
+        let mut rng = random([seed, 77, 0, 0]);
+        let mut normal = move || (0..12).map(|_| rng.random::<f64>()).sum::<f64>() - 6.0;
+        let mut items = (Vec::new(), Vec::new(), Vec::new());
+        for person in 0..people {
+            let own = normal();
+            for picture in 0..4 {
+                let forged = picture % 2 == 1;
+                items
+                    .0
+                    .push(f64::from(u8::from(forged)) + own + 0.5 * normal());
+                items.1.push(forged);
+                items.2.push(person);
+            }
+        }
+        items
+    }
+
+    #[test]
+    fn the_curve_is_that_of_the_set() {
+        let (scores, labels, people) = drawn_set(50, 1);
+        let config = RocBandConfig::new().with_points(41).with_draws(50);
+        let band = config.band(&[set(&scores, &labels, &people)]).unwrap();
+        let points: Vec<_> = Roc::new(&scores, &labels).unwrap().points().collect();
+        for (fpr, tpr) in band.fpr.iter().zip(&band.tpr) {
+            let left = points.iter().rfind(|p| p.fpr <= *fpr).unwrap();
+            match points.iter().find(|p| p.fpr > *fpr) {
+                Some(right) => assert!(left.tpr <= *tpr + 1e-12 && *tpr <= right.tpr + 1e-12),
+                None => assert_eq!(*tpr, 1.0),
+            }
+        }
+        assert_eq!((band.fpr[0], band.fpr[20], band.fpr[40]), (0.0, 0.5, 1.0));
+    }
+
+    #[test]
+    fn a_curve_by_hand() {
+        let (scores, labels) = ([0.9, 0.7, 0.7, 0.1], [true, false, true, false]);
+        let config = RocBandConfig::new().with_points(5).with_draws(1);
+        let band = config.band(&[set(&scores, &labels, &[0; 4])]).unwrap();
+        // Up to (0, 1/2), the tie to (1/2, 1), then straight on.
+        assert_eq!(band.tpr, [0.5, 0.75, 1.0, 1.0, 1.0]);
+        // One cluster is always drawn as it is.
+        assert_eq!((&band.lower, &band.upper), (&band.tpr, &band.tpr));
+    }
+
+    #[test]
+    fn several_sets_are_averaged() {
+        let labels = [true, true, false, false];
+        let (good, bad) = ([0.9, 0.8, 0.2, 0.1], [0.1, 0.2, 0.8, 0.9]);
+        let sets = [set(&good, &labels, &[0; 4]), set(&bad, &labels, &[0; 4])];
+        let band = RocBandConfig::new().with_points(3).band(&sets).unwrap();
+        assert_eq!(band.tpr, [0.5, 0.5, 1.0]);
+    }
+
+    #[test]
+    fn the_band_rises_and_holds_the_curve() {
+        let (scores, labels, people) = drawn_set(60, 3);
+        let band = RocBandConfig::new()
+            .band(&[set(&scores, &labels, &people)])
+            .unwrap();
+        assert_eq!(band.draws, 1000);
+        for numbers in [&band.tpr, &band.lower, &band.upper] {
+            assert!(numbers.windows(2).all(|pair| pair[0] <= pair[1] + 1e-12));
+            assert!(numbers.iter().all(|tpr| (0.0..=1.0 + 1e-12).contains(tpr)));
+        }
+        for (place, tpr) in band.tpr.iter().enumerate() {
+            assert!(band.lower[place] <= *tpr && *tpr <= band.upper[place] + 1e-12);
+        }
+        assert_eq!(
+            band,
+            RocBandConfig::new()
+                .band(&[set(&scores, &labels, &people)])
+                .unwrap()
+        );
+        let other = RocBandConfig::new().with_seed(1);
+        assert_ne!(band, other.band(&[set(&scores, &labels, &people)]).unwrap());
+    }
+
+    #[test]
+    fn copies_of_a_picture_tell_nothing_new() {
+        let (scores, labels, _) = drawn_set(30, 5);
+        let apart: Vec<usize> = (0..4 * scores.len()).collect();
+        let together: Vec<usize> = apart.iter().map(|item| item % scores.len()).collect();
+        let (copied, copied_labels) = (scores.repeat(4), labels.repeat(4));
+        let band = |scores: &[f64], labels: &[bool], clusters: &[usize]| {
+            let band = RocBandConfig::new().band(&[set(scores, labels, clusters)]);
+            let band = band.unwrap();
+            let widths = band
+                .upper
+                .iter()
+                .zip(&band.lower)
+                .map(|(upper, lower)| upper - lower);
+            (widths.sum::<f64>(), band)
+        };
+        let (width, once) = band(&scores, &labels, &apart[..scores.len()]);
+        assert_eq!(once, band(&copied, &copied_labels, &together).1);
+        // As many as if they were four times as many people: half as wide.
+        let (narrower, _) = band(&copied, &copied_labels, &apart);
+        assert!(
+            (0.4..0.6).contains(&(narrower / width)),
+            "{narrower} of {width}"
+        );
+    }
+
+    /// The true curve is that of 4000 people; bands of 60 others are to hold it about as often as
+    /// they say.
+    #[test]
+    fn the_level_is_kept() {
+        let (scores, labels, people) = drawn_set(4000, 9);
+        let config = RocBandConfig::new()
+            .with_points(5)
+            .with_draws(300)
+            .with_level(0.9);
+        let truth = config
+            .clone()
+            .with_draws(1)
+            .band(&[set(&scores, &labels, &people)]);
+        let truth = truth.unwrap().tpr;
+        let mut inside = 0;
+        for seed in 100..200 {
+            let (scores, labels, people) = drawn_set(60, seed);
+            let band = config.band(&[set(&scores, &labels, &people)]).unwrap();
+            inside += usize::from((band.lower[1]..=band.upper[1]).contains(&truth[1]));
+        }
+        assert!((80..=97).contains(&inside), "{inside} of 100");
+    }
+
+    #[test]
+    fn what_has_no_band_is_refused() {
+        let config = RocBandConfig::new();
+        let (scores, labels) = ([0.1, 0.2], [true, false]);
+        let metric =
+            |sets: &[ScoredSet<'_, usize>]| matches!(config.band(sets), Err(Error::Metric { .. }));
+        assert!(metric(&[]));
+        assert!(metric(&[set(&[], &[], &[])]));
+        assert!(metric(&[set(&scores, &labels, &[1])]));
+        assert!(metric(&[set(&scores, &[true, true], &[1, 2])]));
+        assert!(metric(&[set(&[0.1, f64::NAN], &labels, &[1, 2])]));
+        assert!(metric(&[
+            set(&scores, &labels, &[1, 1]),
+            set(&scores, &[true; 2], &[1, 1])
+        ]));
+        for (config, field) in [
+            (RocBandConfig::new().with_draws(0), "draws"),
+            (RocBandConfig::new().with_level(1.0), "level"),
+            (RocBandConfig::new().with_level(f64::NAN), "level"),
+            (RocBandConfig::new().with_points(1), "points"),
+        ] {
+            let error = config.band(&[set(&scores, &labels, &[1, 1])]).unwrap_err();
+            assert!(error.to_string().starts_with(field), "{error}");
+        }
+        // Each cluster has one class: draws without the other do not count.
+        let band = config.band(&[set(&scores, &labels, &[1, 2])]).unwrap();
+        assert!(band.draws > 300 && band.draws < 700);
+    }
+}
