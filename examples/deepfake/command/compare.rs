@@ -17,7 +17,7 @@ use crate::{
     search::Setting,
     settings::{self, ProtocolName, SelectionName, Settings},
     terminal,
-    training::{self, Job, Trained},
+    training::{self, Aucs, Job, Trained},
 };
 
 /// Trains and tests everything that the settings ask for, but for what an earlier run of the same
@@ -243,7 +243,7 @@ impl<'a> Comparison<'a> {
         method: Method,
         setting: &Setting,
         run: (u64, usize),
-    ) -> Result<Vec<(Arc<str>, f64)>, Box<dyn Error>> {
+    ) -> Result<Aucs, Box<dyn Error>> {
         let mut held_out = Vec::new();
         for fold in turn.folds()? {
             let trained = self.train(turn, fold.train(), method, setting, run)?;

@@ -65,7 +65,10 @@ fn difference(ours: &Path, theirs: &Path) -> Result<Option<String>, Box<dyn Erro
         let file = fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
         Ok(serde_json::from_slice(&file)?)
     };
-    Ok(differs(&read(ours)?, &read(theirs)?, ""))
+    let (ours, theirs) = (read(ours)?, read(theirs)?);
+    // A setting that differs says why the rest does.
+    let settings = differs(&ours["settings"], &theirs["settings"], "/settings");
+    Ok(settings.or_else(|| differs(&ours, &theirs, "")))
 }
 
 fn differs(a: &Value, b: &Value, at: &str) -> Option<String> {
