@@ -438,6 +438,22 @@ fn a_folder_is_gone_on_with_by_the_same_command_alone() {
 }
 
 #[test]
+fn a_detector_is_of_the_method_and_seed_asked_for() {
+    let folder = folder("train");
+    ok(&mut tiny(&folder, "train --methods erm --output results"));
+    for (other, pieces) in [
+        ("--methods sam", ["`methods`", "erm", "sam"]),
+        ("--methods erm --seeds 2", ["`seeds`", "[1]", "[2]"]),
+    ] {
+        let error = refused(&mut tiny(
+            &folder,
+            &format!("train {other} --output results"),
+        ));
+        assert_all(&error, &pieces);
+    }
+}
+
+#[test]
 fn what_is_not_of_the_example_stays() {
     let folder = folder("foreign");
     fs::create_dir_all(folder.join("mine/runs/1")).unwrap();
@@ -525,8 +541,8 @@ fn interrupted_and_run_again_equals_uninterrupted() {
 #[ignore = "a training goes on from its record, which is written after ten seconds"]
 fn interrupted_in_a_training_and_run_again_equals_uninterrupted() {
     let folder = folder("recorded");
-    let run = "--people 12 --steps 800 --size 64 --copies 1 --methods erm --output";
-    let record = "mended/runs/without-face-swap/erm/seed-1-steps-800/training.bpk";
+    let run = "--people 12 --steps 300 --size 64 --copies 1 --methods erm --output";
+    let record = "mended/runs/without-face-swap/erm/seed-1-steps-300/training.bpk";
     assert!(interrupt(
         &folder,
         &format!("{run} mended"),
@@ -603,6 +619,53 @@ fn every_level_makes_a_domain() {
             .join("results/roc-without-mouth-jpeg-90.svg")
             .is_file()
     );
+}
+
+#[test]
+fn hostile_names_of_domains_are_names() {
+    let folder = folder("names");
+    set(&folder);
+    let write = |domains: [&str; 3]| {
+        let mut list = csv::Writer::from_path(folder.join("list.csv")).unwrap();
+        list.write_record(["path", "label", "domain", "group"])
+            .unwrap();
+        for entry in fs::read_dir(folder.join("forged/real")).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            let kinds = [("real", "real", "real"), ("mouth", "fake", domains[0])];
+            let more = [
+                ("face-swap", "fake", domains[1]),
+                ("mask-mouth", "fake", domains[2]),
+            ];
+            for (from, class, domain) in kinds.into_iter().chain(more) {
+                let path = format!("forged/{from}/{name}");
+                list.write_record([&path, class, domain, &name]).unwrap();
+            }
+        }
+        list.flush().unwrap();
+    };
+    let run = "--data list.csv --leave-out all --size 32 --steps 1 --batch 4 --methods erm";
+    write(["../../up", "<b>\u{1b}[31m\n|", "c\u{202e}, \"d\""]);
+    let said = ok(&mut command(&folder, &format!("{run} --output results")));
+    assert!(!said.contains(['\u{1b}', '\u{202e}']));
+    let runs = fs::read_dir(folder.join("results/runs")).unwrap();
+    let runs: BTreeSet<String> = runs
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .collect();
+    let expected = [
+        "without-..-..-up",
+        "without--b--[31m--",
+        "without-c\u{202e}, -d-",
+    ];
+    assert_eq!(runs, expected.map(String::from).into());
+    ok(&mut command(&folder, "report results"));
+    let page = fs::read_to_string(folder.join("results/report.html")).unwrap();
+    assert!(!page.contains("<b>") && page.contains("&lt;b&gt;"));
+    // One net must not stand for another.
+    for domains in [["a/b", "a-b", "c"], ["c", "Mouth", "mouth"]] {
+        write(domains);
+        let error = refused(&mut command(&folder, &format!("{run} --output other")));
+        assert_all(&error, &["differ as folders"]);
+    }
 }
 
 #[test]

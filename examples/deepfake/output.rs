@@ -417,7 +417,7 @@ impl Results {
         turns.dedup();
         for turn in turns {
             let runs: Vec<&Outcome> = self.shown(turn).collect();
-            let name = turn.replace('/', "-");
+            let name = file_name(turn);
             let roc = picture::roc_curves(turn, &runs)?;
             let training = picture::training_curves(turn, self.settings.steps, &runs)?;
             files.push((format!("roc-{name}.svg"), roc));
@@ -526,8 +526,8 @@ pub fn prepare(
         fs::remove_dir_all(&runs).map_err(failed)?;
     }
     if runs.exists() {
-        let theirs = Settings::of_folder(folder)?.decisive()?;
-        if let Some(difference) = difference(&settings.decisive()?, &theirs) {
+        let theirs = Settings::of_folder(folder)?.decisive(command)?;
+        if let Some(difference) = difference(&settings.decisive(command)?, &theirs) {
             return Err(format!(
                 "--output {} holds trainings of other settings ({difference}): choose another \
                  folder, or begin anew with --restart",
@@ -631,6 +631,12 @@ fn difference(ours: &Table, theirs: &Table) -> Option<String> {
         shown(theirs),
         shown(ours)
     ))
+}
+
+/// A domain's name as part of a file's.
+pub fn file_name(name: &str) -> String {
+    let other = |c: char| c.is_control() || r#"/\:*?"<>|"#.contains(c);
+    name.replace(other, "-")
 }
 
 /// Writes a file beside its place and renames it: no half of a file is ever seen.

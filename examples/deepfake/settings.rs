@@ -406,12 +406,16 @@ impl Settings {
         }
     }
 
-    /// What every training depends on: what may be added to or taken away without a training that
-    /// is there already being another one is left out.
-    pub fn decisive(&self) -> Result<Table, toml::ser::Error> {
+    /// What every training of a command depends on: what may be added to or taken away without a
+    /// training that is there already being another one is left out.
+    pub fn decisive(&self, command: &str) -> Result<Table, toml::ser::Error> {
         let mut settings = Table::try_from(self)?;
-        for free in FREE {
-            settings.remove(free);
+        let named = match command {
+            "compare" => &NAMED[..],
+            _ => &[],
+        };
+        for free in FREE.iter().chain(named) {
+            settings.remove(*free);
         }
         Ok(settings)
     }
@@ -466,15 +470,10 @@ fn at_least_one_and_once<T: PartialEq + Display>(
 pub const CONFIG: &str = "config.toml";
 
 /// Settings that say which trainings there are and how fast, not what they are.
-const FREE: [&str; 7] = [
-    "methods",
-    "seeds",
-    "leave-out",
-    "threads",
-    "equal",
-    "draws",
-    "on-problem",
-];
+const FREE: [&str; 5] = ["leave-out", "threads", "equal", "draws", "on-problem"];
+
+/// Settings that a comparison's trainings bear in their folders' names.
+const NAMED: [&str; 2] = ["methods", "seeds"];
 
 fn read(path: &Path) -> Result<Table, Box<dyn Error>> {
     let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;

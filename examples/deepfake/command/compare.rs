@@ -1,6 +1,6 @@
 //! Methods × domains left out × seeds, and tables of what came out.
 
-use std::{error::Error, path::Path, sync::Arc, time::Instant};
+use std::{collections::BTreeMap, error::Error, path::Path, sync::Arc, time::Instant};
 
 use burn::tensor::Device;
 use roga::{
@@ -68,6 +68,7 @@ fn turns(settings: &Settings, data: &Data) -> Result<Vec<DomainSplit>, Box<dyn E
         .into_iter()
         .filter(|name| !train.contains(name))
         .collect();
+    check_folders(train.iter().chain(&other))?;
     let protocol = match settings.protocol {
         ProtocolName::LeaveOneOut => Protocol::LeaveOneDomainOut,
         ProtocolName::Within => Protocol::WithinDomain,
@@ -96,6 +97,20 @@ fn turns(settings: &Settings, data: &Data) -> Result<Vec<DomainSplit>, Box<dyn E
             || settings.leaves_out(*place, &turn.test()[0])
     });
     Ok(chosen.map(|(_, turn)| turn).collect())
+}
+
+/// Two domains in one folder would be taken for one training; some file systems tell no case.
+fn check_folders<'a>(domains: impl Iterator<Item = &'a Arc<str>>) -> Result<(), String> {
+    let mut folders = BTreeMap::new();
+    for name in domains {
+        let folder = output::file_name(name).to_lowercase();
+        if let Some(other) = folders.insert(folder, name) {
+            return Err(format!(
+                "domains must have names that differ as folders, but `{other}` and `{name}` do not"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// The turn's name, in folders and tables.
@@ -267,7 +282,7 @@ impl<'a> Comparison<'a> {
             0 => String::new(),
             draw => format!("-draw-{draw}"),
         };
-        let domains = format!("{turn}{held_out}").replace('/', "-");
+        let domains = output::file_name(&format!("{turn}{held_out}"));
         format!("runs/{domains}/{method}{draw}/seed-{seed}-steps-{steps}")
     }
 
