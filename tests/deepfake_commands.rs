@@ -101,7 +101,7 @@ fn refused(command: &mut Command) -> String {
         text(&output)
     );
     assert!(
-        error.starts_with("error: ") && !error.contains("panicked"),
+        error.lines().any(|line| line.starts_with("error: ")) && !error.contains("panicked"),
         "{command:?}\n{error}"
     );
     error
@@ -451,6 +451,66 @@ fn a_detector_is_of_the_method_and_seed_asked_for() {
         ));
         assert_all(&error, &pieces);
     }
+}
+
+#[test]
+fn damaged_files_are_named() {
+    let folder = folder("damaged");
+    let run = "--methods erm --output results";
+    ok(&mut tiny(&folder, run));
+    let training = folder.join("results/runs/without-face-swap/erm/seed-1-steps-3");
+    let damaged = |name: &str, keep: usize, expected: &str| {
+        let was = fs::read(training.join(name)).unwrap();
+        fs::write(training.join(name), &was[..keep]).unwrap();
+        assert_all(&refused(&mut tiny(&folder, run)), &[expected]);
+        fs::write(training.join(name), was).unwrap();
+    };
+    for keep in [0, 20] {
+        damaged("finished.json", keep, "finished.json is damaged");
+        damaged("steps.csv", keep, "steps.csv");
+        damaged("scores.csv", keep, "scores.csv");
+    }
+    fs::remove_file(training.join("finished.json")).unwrap();
+    damaged("training.bpk", 99, "training.bpk");
+    damaged("weights.bpk", 99, "weights.bpk");
+    let predict = format!("predict {}", training.display());
+    damaged_detector(&folder, &training, &predict);
+    fs::remove_dir_all(&training).unwrap();
+    ok(&mut tiny(&folder, run));
+    for name in ["provenance.json", "results.json"] {
+        fs::write(folder.join("results").join(name), "{").unwrap();
+    }
+    assert_all(
+        &refused(&mut command(&folder, "report results")),
+        &["results.json"],
+    );
+    assert_all(
+        &refused(&mut command(&folder, "repro results")),
+        &["provenance.json"],
+    );
+}
+
+fn damaged_detector(folder: &Path, training: &Path, predict: &str) {
+    picture(&folder.join("a.png"), 1);
+    let config = fs::read_to_string(training.join("detector.toml")).unwrap();
+    for (from, to, piece) in [
+        (
+            "size = 32",
+            "size = 5000",
+            "detector.toml: size must be from 16 to 1024",
+        ),
+        ("\"small\"", "\"resnet-18\"", "weights.bpk"),
+        ("\"small\"", "\"no-such\"", "no-such"),
+        ("\"forged\"", "\"cat\"", "classes"),
+        ("[encode]", "[", "detector.toml"),
+    ] {
+        fs::write(training.join("detector.toml"), config.replace(from, to)).unwrap();
+        assert_all(
+            &refused(&mut command(folder, &format!("{predict} a.png"))),
+            &[piece],
+        );
+    }
+    fs::write(training.join("detector.toml"), config).unwrap();
 }
 
 #[test]

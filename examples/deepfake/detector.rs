@@ -93,7 +93,10 @@ impl Detector {
         let failed = |error: String| format!("{}: {error}", beside.display());
         let config: DetectorConfig =
             toml::from_str(&text).map_err(|error| failed(error.to_string()))?;
-        config.encode.check()?;
+        config
+            .encode
+            .check()
+            .map_err(|error| failed(error.to_string()))?;
         if config.classes != CLASSES {
             return Err(failed(format!("classes must be {CLASSES:?}")).into());
         }

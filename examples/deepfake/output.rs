@@ -109,6 +109,9 @@ impl Outcome {
         for scores in &trained.scores {
             auc.insert(scores.domain.clone(), scores.roc()?.auc());
         }
+        if let Some(missing) = run.test.iter().find(|name| !auc.contains_key(*name)) {
+            return Err(format!("{}/scores.csv has no scores of {missing}", run.folder).into());
+        }
         let mean = |names: &mut dyn Iterator<Item = &Arc<str>>| {
             let aucs: Vec<f64> = names.map(|name| auc[name]).collect();
             (!aucs.is_empty()).then(|| aucs.iter().sum::<f64>() / aucs.len() as f64)
@@ -608,8 +611,9 @@ impl Provenance {
 
     pub fn read(folder: &Path) -> Result<Self, Box<dyn Error>> {
         let path = folder.join(PROVENANCE);
-        let file = fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-        Ok(serde_json::from_slice(&file)?)
+        let failed = |error: String| format!("{}: {error}", path.display());
+        let file = fs::read(&path).map_err(|error| failed(error.to_string()))?;
+        Ok(serde_json::from_slice(&file).map_err(|error| failed(error.to_string()))?)
     }
 }
 

@@ -111,11 +111,20 @@ impl Files {
         if !self.finished.exists() {
             return Ok(None);
         }
-        Ok(Some(Trained {
-            finished: serde_json::from_slice(&fs::read(&self.finished)?)?,
-            scores: Scores::read(&self.scores)?,
-            curves: log::read(&self.steps)?,
-        }))
+        let read = || -> Result<Trained, Box<dyn Error>> {
+            Ok(Trained {
+                finished: serde_json::from_slice(&fs::read(&self.finished)?)?,
+                scores: Scores::read(&self.scores)?,
+                curves: log::read(&self.steps)?,
+            })
+        };
+        let trained = read().map_err(|error| {
+            format!(
+                "the training of {} is damaged ({error}): remove it to train again",
+                self.finished.display()
+            )
+        })?;
+        Ok(Some(trained))
     }
 }
 
@@ -301,7 +310,9 @@ impl<'a> Training<'a> {
     /// Tests the chosen weights.
     fn finish(&mut self) -> Result<(), Box<dyn Error>> {
         let seconds = self.seconds();
-        let net = self.net.valid().try_load_file(&self.files.weights)?;
+        let weights = &self.files.weights;
+        let net = self.net.valid().try_load_file(weights);
+        let net = net.map_err(|error| format!("{}: {error}", weights.display()))?;
         let normalization = self.normalization();
         Scores::write(
             &self.files.scores,
