@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn the_cosines_are_orthonormal() {
-        let rows = cosines(&Device::flex()).slice([0..64]).reshape([64, 64]);
+        let rows = cosines(&Device::flex()).narrow(0, 0, 64).reshape([64, 64]);
         let products = rows.clone().matmul(rows.transpose());
         let identity = Tensor::<2>::eye(64, &products.device());
         let error: f32 = (products - identity).abs().max().into_scalar();
@@ -147,7 +147,7 @@ mod tests {
         let device = Device::flex();
         let net = FrequencyConfig::new(2).init(&device).unwrap();
         // Blue holds the cosine of the third row and the second column, twice as high.
-        let wave = cosines(&device).slice([128 + 8 * 2 + 1..128 + 8 * 2 + 2]) * 2.0;
+        let wave = cosines(&device).narrow(0, 128 + 8 * 2 + 1, 1) * 2.0;
         let flat = Tensor::zeros([1, 2, 8, 8], &device);
         let found = net.log_magnitudes(Tensor::cat(vec![flat, wave], 1));
         assert_eq!(found.dims(), [1, 192, 1, 1]);
