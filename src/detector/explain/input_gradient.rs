@@ -30,7 +30,10 @@ use crate::Result;
 ///
 /// ```
 /// use burn::{module::Module, tensor::{Device, Tensor}};
-/// use roga::detector::{backbone::ResNetConfig, explain::{Target, input_gradient}};
+/// use roga::detector::{
+///     backbone::{Classifier, ResNetConfig},
+///     explain::{Target, input_gradient},
+/// };
 ///
 /// let device = Device::default();
 /// let net = ResNetConfig::small(2).init(&device)?.valid();
@@ -58,7 +61,10 @@ mod tests {
     };
 
     use super::*;
-    use crate::{Error, detector::backbone::ResNetConfig};
+    use crate::{
+        Error,
+        detector::backbone::{Classifier, ResNetConfig},
+    };
 
     fn random(shape: [usize; 4]) -> Tensor<4> {
         Tensor::random(shape, Distribution::Uniform(-1.0, 1.0), &Device::flex())
