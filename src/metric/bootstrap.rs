@@ -348,7 +348,7 @@ fn finite(value: f64) -> Result<f64> {
 }
 
 /// Of sorted values: linear between the two nearest.
-fn quantile(sorted: &[f64], part: f64) -> f64 {
+pub(super) fn quantile(sorted: &[f64], part: f64) -> f64 {
     let place = part * (sorted.len() - 1) as f64;
     let (below, above) = (
         sorted[place.floor() as usize],

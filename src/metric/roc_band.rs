@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use burn::config::Config;
 
-use super::Roc;
+use super::{Roc, bootstrap::quantile, ranking::Ranking};
 use crate::{
     Error, Result,
     domain::shuffle::{below, random},
@@ -129,7 +129,7 @@ impl RocBandConfig {
             return Err(refused("there is no test set".into()));
         }
         let mut numbers = BTreeMap::new();
-        let mut rankings = Vec::new();
+        let mut ranked = Vec::new();
         for set in sets {
             Roc::new(set.scores, set.labels)?;
             let (scores, clusters) = (set.scores.len(), set.clusters.len());
@@ -137,17 +137,17 @@ impl RocBandConfig {
                 let found = format!("there are {scores} scores and {clusters} clusters");
                 return Err(refused(found));
             }
-            rankings.push(Ranking::new(set, &mut numbers));
+            ranked.push(Ranked::new(set, &mut numbers));
         }
         let last = (self.points - 1) as f64;
         let fpr: Vec<f64> = (0..self.points).map(|place| place as f64 / last).collect();
         // Every set has both classes.
-        let tpr = average(&rankings, &vec![1; numbers.len()], &fpr)
+        let tpr = average(&ranked, &vec![1; numbers.len()], &fpr)
             .ok_or_else(|| refused("a set has items of one class only".into()))?;
         let draws: Vec<Vec<f64>> = (0..self.draws as u64)
             .filter_map(|draw| {
                 let weights = drawn(numbers.len(), [self.seed, draw, 0, 0]);
-                average(&rankings, &weights, &fpr)
+                average(&ranked, &weights, &fpr)
             })
             .collect();
         if draws.is_empty() {
@@ -172,7 +172,7 @@ impl RocBandConfig {
 }
 
 /// How often each cluster is drawn, with replacement.
-fn drawn(clusters: usize, words: [u64; 4]) -> Vec<u32> {
+fn drawn(clusters: usize, words: [u64; 4]) -> Vec<usize> {
     let mut random = random(words);
     let mut weights = vec![0; clusters];
     for _ in 0..clusters {
@@ -182,63 +182,45 @@ fn drawn(clusters: usize, words: [u64; 4]) -> Vec<u32> {
 }
 
 /// The vertical average of the sets' curves; `None` where one has none.
-fn average(rankings: &[Ranking], weights: &[u32], fpr: &[f64]) -> Option<Vec<f64>> {
+fn average(sets: &[Ranked<'_>], weights: &[usize], fpr: &[f64]) -> Option<Vec<f64>> {
     let mut sum = vec![0.0; fpr.len()];
-    for ranking in rankings {
-        let curve = ranking.curve(weights)?;
+    for set in sets {
+        let curve = set.curve(weights)?;
         for (sum, tpr) in sum.iter_mut().zip(at(&curve, fpr)) {
-            *sum += tpr / rankings.len() as f64;
+            *sum += tpr / sets.len() as f64;
         }
     }
     Some(sum)
 }
 
-/// The items of a set by falling score, so that every draw only has to count them.
-struct Ranking {
-    /// The cluster and the label; items of equal score are one group.
-    ties: Vec<Vec<(usize, bool)>>,
+/// A set whose items are sorted once for all draws.
+struct Ranked<'a> {
+    ranking: Ranking,
+    labels: &'a [bool],
+    /// The number of each item's cluster, over all sets.
+    clusters: Vec<usize>,
 }
 
-impl Ranking {
-    /// Clusters are numbered over all sets.
-    fn new<'a, C: Ord>(set: &ScoredSet<'a, C>, numbers: &mut BTreeMap<&'a C, usize>) -> Self {
-        let mut items = Vec::with_capacity(set.scores.len());
-        for ((score, label), cluster) in set.scores.iter().zip(set.labels).zip(set.clusters) {
+impl<'a> Ranked<'a> {
+    fn new<C: Ord>(set: &ScoredSet<'a, C>, numbers: &mut BTreeMap<&'a C, usize>) -> Self {
+        let number = |cluster| {
             let next = numbers.len();
-            items.push((*score, *numbers.entry(cluster).or_insert(next), *label));
-        }
-        items.sort_by(|(a, ..), (b, ..)| b.total_cmp(a));
-        let ties = items.chunk_by(|(a, ..), (b, ..)| a == b);
-        let ties = ties.map(|tied| tied.iter().map(|(_, cluster, label)| (*cluster, *label)));
+            *numbers.entry(cluster).or_insert(next)
+        };
         Self {
-            ties: ties.map(Iterator::collect).collect(),
+            ranking: Ranking::new(set.scores.to_vec()),
+            labels: set.labels,
+            clusters: set.clusters.iter().map(number).collect(),
         }
     }
 
     /// The points of the curve in which every item counts as often as its cluster was drawn.
-    fn curve(&self, weights: &[u32]) -> Option<Vec<(f64, f64)>> {
-        let mut counts = vec![(0u64, 0u64)];
-        let (mut false_positives, mut true_positives) = (0, 0);
-        for tied in &self.ties {
-            for (cluster, label) in tied {
-                let count = match label {
-                    true => &mut true_positives,
-                    false => &mut false_positives,
-                };
-                *count += u64::from(weights[*cluster]);
-            }
-            counts.push((false_positives, true_positives));
-        }
-        if false_positives == 0 || true_positives == 0 {
-            return None;
-        }
-        let (negatives, positives) = (false_positives as f64, true_positives as f64);
-        let rates = counts.into_iter();
-        Some(
-            rates
-                .map(|(f, t)| (f as f64 / negatives, t as f64 / positives))
-                .collect(),
-        )
+    fn curve(&self, weights: &[usize]) -> Option<Vec<(f64, f64)>> {
+        let weight = |item: usize| weights[self.clusters[item]];
+        let roc = self.ranking.roc(self.labels, weight);
+        let (negatives, positives) = roc.totals();
+        let points = roc.points().map(|point| (point.fpr, point.tpr));
+        (negatives > 0 && positives > 0).then(|| points.collect())
     }
 }
 
@@ -257,16 +239,6 @@ fn at(curve: &[(f64, f64)], places: &[f64]) -> Vec<f64> {
         }
     };
     places.iter().map(height).collect()
-}
-
-/// The quantile of sorted numbers, with straight lines between them.
-fn quantile(sorted: &[f64], part: f64) -> f64 {
-    let place = part * (sorted.len() - 1) as f64;
-    let (below, above) = (
-        sorted[place.floor() as usize],
-        sorted[place.ceil() as usize],
-    );
-    below + (above - below) * place.fract()
 }
 
 #[cfg(test)]
