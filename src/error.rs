@@ -120,7 +120,8 @@ pub enum Error {
 
     /// Published weights that are not those of the net.
     #[cfg(feature = "detector")]
-    #[error("{}: the tensors must be those of the net, but there are {mismatch}", path.display())]
+    #[error("{}: the tensors must be those of the net, but there are {mismatch}",
+        Printable(&path.to_string_lossy()))]
     Weights {
         /// The file.
         path: PathBuf,
@@ -172,5 +173,18 @@ mod tests {
             error.to_string(),
             "\\u{1b}[2Jcat\\u{202e}gnp.exe\\u{9b}: line\\nline"
         );
+    }
+
+    #[cfg(feature = "detector")]
+    #[test]
+    fn neither_can_the_names_of_published_tensors() {
+        let error = Error::Weights {
+            path: "\u{1b}[2J.pth".into(),
+            mismatch: Box::new(Mismatch {
+                unexpected: vec!["\u{1b}]0;title\u{7}".into()],
+                ..Mismatch::default()
+            }),
+        };
+        assert!(!error.to_string().contains(char::is_control), "{error:?}");
     }
 }

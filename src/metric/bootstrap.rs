@@ -243,7 +243,12 @@ impl Bootstrap {
     }
 
     /// What is read off the ROC curve of every draw, in their order: to combine test sets of the same
-    /// clusters, since equal settings draw the same of them.
+    /// clusters.
+    ///
+    /// Equal settings draw the same clusters of two test sets only where both have the same keys, each
+    /// with items of both classes. A key that one of them lacks, a draw that one of them
+    /// [draws again](Interval::redrawn), or a key of another kind in a
+    /// [stratified](BootstrapConfig::stratified) draw sets them apart.
     ///
     /// # Errors
     ///

@@ -99,7 +99,8 @@ fn z(difference: f64, standard_error: f64) -> f64 {
 /// difference, also without an error.
 ///
 /// For differences combined from several [`DeLong`] tests: of independent test sets, the variances
-/// add up.
+/// add up. Test sets that share their real pictures or their people are not independent: resample
+/// the people of all of them with a [`Bootstrap`](super::Bootstrap).
 ///
 /// ```
 /// # use roga::metric::two_sided_p;

@@ -182,7 +182,7 @@ fn drawn(clusters: usize, words: [u64; 4]) -> Vec<usize> {
 }
 
 /// The vertical average of the sets' curves; `None` where one has none.
-fn average(sets: &[Ranked], weights: &[usize], fpr: &[f64]) -> Option<Vec<f64>> {
+fn average(sets: &[Ranked<'_>], weights: &[usize], fpr: &[f64]) -> Option<Vec<f64>> {
     let mut sum = vec![0.0; fpr.len()];
     for set in sets {
         let curve = set.curve(weights)?;
@@ -193,24 +193,24 @@ fn average(sets: &[Ranked], weights: &[usize], fpr: &[f64]) -> Option<Vec<f64>> 
     Some(sum)
 }
 
-/// A set whose items are ranked once for all draws.
+/// A set whose items are sorted once for all draws.
 struct Ranked<'a> {
     ranking: Ranking,
     labels: &'a [bool],
-    /// Of every item; numbered over all sets.
+    /// The number of each item's cluster, over all sets.
     clusters: Vec<usize>,
 }
 
 impl<'a> Ranked<'a> {
     fn new<C: Ord>(set: &ScoredSet<'a, C>, numbers: &mut BTreeMap<&'a C, usize>) -> Self {
-        let mut number = |cluster| {
+        let number = |cluster| {
             let next = numbers.len();
             *numbers.entry(cluster).or_insert(next)
         };
         Self {
             ranking: Ranking::new(set.scores.to_vec()),
             labels: set.labels,
-            clusters: set.clusters.iter().map(&mut number).collect(),
+            clusters: set.clusters.iter().map(number).collect(),
         }
     }
 

@@ -53,7 +53,7 @@ pub(super) fn cut_out(mut picture: RgbImage, share: f32, rng: &mut ChaCha8Rng) -
     picture
 }
 
-/// The middle between black and white, which a network is given as 0.
+/// The middle between black and white; 0 for nets whose pictures go from −1 to 1.
 const GREY: Rgb<u8> = Rgb([127; 3]);
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use burn_store::{
 };
 
 use super::{classifier::Classifier, named::Backbone};
-use crate::{Error, Result};
+use crate::{Error, Result, error::Printable};
 
 /// What becomes of a net's head when published weights are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -251,7 +251,14 @@ impl fmt::Display for Mismatch {
                 continue;
             }
             let shown: Vec<&str> = names.iter().take(SHOWN).map(String::as_str).collect();
-            write!(f, "{separator}{} {what}: {}", names.len(), shown.join(", "))?;
+            let shown = shown.join(", ");
+            // Names come from the file.
+            write!(
+                f,
+                "{separator}{} {what}: {}",
+                names.len(),
+                Printable(&shown)
+            )?;
             if names.len() > SHOWN {
                 write!(f, " and {} more", names.len() - SHOWN)?;
             }

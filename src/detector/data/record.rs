@@ -129,7 +129,8 @@ named!(
 /// One picture of a data set: where it is and what is known of it. Its pixels stay on the disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PictureRecord {
-    /// Its path below the root as the list has it, with `/` between the parts.
+    /// Its path below the root as the list has it, with `/` between the parts. Pictures below two
+    /// roots may have the same: the [file](Self::file) tells them apart.
     pub id: String,
     /// The picture.
     pub file: PathBuf,
