@@ -21,9 +21,10 @@ mod report;
 mod scores;
 mod search;
 mod settings;
+mod terminal;
 mod training;
 
-use std::{error::Error, path::PathBuf, process::ExitCode};
+use std::{error::Error, io, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -104,16 +105,23 @@ struct Run {
 fn main() -> ExitCode {
     match run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_enough(&*error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            terminal::warn(&format!("error: {error}"));
             let mut cause = error.source();
             while let Some(reason) = cause {
-                eprintln!("  because: {reason}");
+                terminal::warn(&format!("  because: {reason}"));
                 cause = reason.source();
             }
             ExitCode::FAILURE
         }
     }
+}
+
+/// Whether the reader of the output has gone, as `head` does.
+fn is_enough(error: &(dyn Error + 'static)) -> bool {
+    let error = error.downcast_ref::<io::Error>();
+    error.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
@@ -126,7 +134,7 @@ fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
         }
         Command::Evaluate { detector, run } => {
             let settings = Settings::load(&run.flags)?;
-            command::evaluate::evaluate(&detector, &settings, &run.output)
+            command::evaluate::evaluate(&detector, &settings, &run.output, run.restart)
         }
         Command::Predict(args) => command::predict::predict(&args),
         Command::Explain(args) => command::explain::explain(&args),

@@ -512,17 +512,16 @@ fn delong(pairs: &[(&Outcome, &Outcome)]) -> Option<f64> {
 
 /// Makes the folder before anything else is done, so that a run does not end without a place, and
 /// refuses one that holds trainings of other settings.
-pub fn prepare(folder: &Path, settings: &Settings, restart: bool) -> Result<(), Box<dyn Error>> {
+pub fn prepare(
+    folder: &Path,
+    command: &str,
+    settings: &Settings,
+    restart: bool,
+) -> Result<(), Box<dyn Error>> {
     let failed = |error: io::Error| format!("--output {}: {error}", folder.display());
     fs::create_dir_all(folder).map_err(failed)?;
     let (runs, path) = (folder.join("runs"), folder.join(CONFIG));
-    if runs.exists() && !path.exists() {
-        return Err(format!(
-            "--output {} has a folder `runs` that is not of this example: choose another folder",
-            folder.display()
-        )
-        .into());
-    }
+    check_owner(folder, command)?;
     if restart && runs.exists() {
         fs::remove_dir_all(&runs).map_err(failed)?;
     }
@@ -537,7 +536,35 @@ pub fn prepare(folder: &Path, settings: &Settings, restart: bool) -> Result<(), 
             .into());
         }
     }
-    Ok(write(&path, &settings.to_toml()?)?)
+    Ok(write(&path, &settings.to_toml()?).map_err(failed)?)
+}
+
+/// Refuses a folder of somebody else, whose files would be written over or removed, and one of
+/// another command.
+fn check_owner(folder: &Path, command: &str) -> Result<(), Box<dyn Error>> {
+    let refused = |what: &str| {
+        let folder = folder.display();
+        Err(format!("--output {folder} {what}: choose another folder").into())
+    };
+    match folder.join(CONFIG).exists() {
+        true => {
+            if let Err(error) = Settings::of_folder(folder) {
+                return refused(&format!(
+                    "has a {CONFIG} that is not of this example ({error})"
+                ));
+            }
+        }
+        false if folder.join("runs").exists() => {
+            return refused("has a folder `runs` that is not of this example");
+        }
+        false => {}
+    }
+    match Provenance::read(folder) {
+        Ok(was) if was.command != command => {
+            refused(&format!("holds what `{}` has written", was.command))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What results are from.
@@ -562,7 +589,19 @@ impl Provenance {
         }
     }
 
+    /// Writes it into a folder, unless trainings of other data are there.
     pub fn write(&self, folder: &Path) -> Result<(), Box<dyn Error>> {
+        let was = Self::read(folder).ok().filter(|was| was.data != self.data);
+        if let (true, Some(was)) = (folder.join("runs").exists(), was) {
+            return Err(format!(
+                "--output {} holds trainings of other data (its hash is {} there and {} here): choose \
+                 another folder, or begin anew with --restart",
+                folder.display(),
+                was.data,
+                self.data
+            )
+            .into());
+        }
         let text = serde_json::to_string_pretty(self)?;
         Ok(write(&folder.join(PROVENANCE), &text)?)
     }

@@ -1,11 +1,13 @@
 //! How far the trainings are, and how long they still take.
 
 use std::{
-    io::{IsTerminal, Write, stdout},
+    io::{IsTerminal, stdout},
     time::{Duration, Instant},
 };
 
 use roga::search::Cost;
+
+use crate::terminal;
 
 /// Lines of progress: one that is written over on a terminal, else one in a while.
 pub struct Progress {
@@ -80,13 +82,11 @@ impl Progress {
 
     fn line(&self, text: &str, stays: bool) {
         match (self.terminal, stays) {
-            (true, true) => println!("\r{text:<79}"),
-            (true, false) => print!("\r{text:<79}\r"),
+            (true, true) => terminal::print(&format!("\r{:<79}\n", terminal::shown(text))),
+            (true, false) => terminal::print(&format!("\r{:<79}\r", terminal::shown(text))),
             (false, _) if text.is_empty() => (),
-            (false, _) => println!("{text}"),
+            (false, _) => terminal::say(text),
         }
-        // A terminal that is gone is no reason to stop.
-        stdout().flush().ok();
     }
 }
 

@@ -1,9 +1,10 @@
 //! Everything that a result depends on: defaults, a configuration file, and flags over both.
 
 use std::{
-    collections::BTreeSet,
     error::Error,
+    fmt::Display,
     fs,
+    ops::RangeInclusive,
     path::{Path, PathBuf},
 };
 
@@ -32,25 +33,31 @@ macro_rules! settings {
         $($(#[doc = $odoc:literal])+ $(#[arg($($oarg:tt)+)])? $oname:ident: $otype:ty;)+
     ) => {
         /// What the command line sets.
-        #[derive(clap::Args, Debug, Default, Serialize)]
-        #[serde(rename_all = "kebab-case")]
+        #[derive(clap::Args, Debug, Default)]
         pub struct Flags {
             /// A TOML file of settings by the names of their flags. Flags go over it
             #[arg(long, value_name = "FILE")]
-            #[serde(skip)]
             pub config: Option<PathBuf>,
             $(
                 $(#[doc = $doc])+
                 #[arg(long $(, $($arg)+)?)]
-                #[serde(skip_serializing_if = "Option::is_none")]
                 $name: Option<$type>,
             )+
             $(
                 $(#[doc = $odoc])+
                 #[arg(long $(, $($oarg)+)?)]
-                #[serde(skip_serializing_if = "Option::is_none")]
                 $oname: Option<$otype>,
             )+
+        }
+
+        impl Flags {
+            /// Those that are given, by their names.
+            fn given(&self) -> Result<Table, Box<dyn Error>> {
+                let mut given = Table::new();
+                $(give(&mut given, stringify!($name), &self.$name)?;)+
+                $(give(&mut given, stringify!($oname), &self.$oname)?;)+
+                Ok(given)
+            }
         }
 
         /// The settings in force.
@@ -71,6 +78,20 @@ macro_rules! settings {
             }
         }
     };
+}
+
+/// What TOML cannot hold, such as a whole number of 64 bits, is refused by the flag's name.
+fn give<T: Serialize>(
+    given: &mut Table,
+    field: &str,
+    value: &Option<T>,
+) -> Result<(), Box<dyn Error>> {
+    let name = field.replace('_', "-");
+    if let Some(value) = value {
+        let value = toml::Value::try_from(value).map_err(|error| format!("--{name}: {error}"))?;
+        given.insert(name, value);
+    }
+    Ok(())
 }
 
 settings! {
@@ -144,7 +165,7 @@ settings! {
     /// Pixels of a side of the nets' pictures
     size: u32 = 64;
     /// Pictures in grey, in training and in tests
-    #[arg(num_args = 0..=1, default_missing_value = "true")]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     grey: bool = false;
     /// How pictures are changed at random in training: none, mirror, deepfake-bench
     augment: AugmentName = AugmentName::Mirror;
@@ -173,10 +194,10 @@ settings! {
     /// Threads that make pictures and batches; the results do not depend on it
     threads: usize = 2;
     /// Train on each forgery alone, with ERM, and test on it: whether it can be learned at all
-    #[arg(num_args = 0..=1, default_missing_value = "true")]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     alone: bool = false;
     /// A short run that shows that everything works, and nothing else
-    #[arg(num_args = 0..=1, default_missing_value = "true")]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     quick: bool = false;
     optional:
     /// A folder of real faces to forge, `<set>/frames/<id>/*.png` with
@@ -208,8 +229,7 @@ impl Settings {
     /// Defaults, the file over them, and the flags over both.
     pub fn load(flags: &Flags) -> Result<Self, Box<dyn Error>> {
         let file = flags.config.as_deref().map(read).transpose()?;
-        let flags = Table::try_from(flags)?;
-        let given: Table = file.into_iter().flatten().chain(flags).collect();
+        let given: Table = file.into_iter().flatten().chain(flags.given()?).collect();
         let quick = given.get("quick").and_then(toml::Value::as_bool) == Some(true);
         let base = if quick {
             Self::quick()
@@ -247,52 +267,13 @@ impl Settings {
     }
 
     fn check(&self) -> Result<(), Box<dyn Error>> {
-        for (flag, rule, holds, value) in [
-            ("--methods", "be at least one", !self.methods.is_empty(), 0),
-            ("--seeds", "be at least one", !self.seeds.is_empty(), 0),
-            ("--steps", "be at least 1", self.steps > 0, self.steps),
-            ("--batch", "be at least 2", self.batch >= 2, self.batch),
-            ("--draws", "be at least 1", self.draws > 0, self.draws),
-            ("--copies", "be at least 1", self.copies() > 0, 0),
-            ("--test-copies", "be at least 1", self.test_copies() > 0, 0),
-            (
-                "--evaluate-every",
-                "be at least 1",
-                self.evaluate_every() > 0,
-                0,
-            ),
-        ] {
-            if !holds {
-                return Err(format!("{flag} must {rule}, but is {value}").into());
-            }
-        }
-        for (flag, rule, holds, value) in [
-            (
-                "--lr",
-                "be above 0 and at most 1",
-                self.lr > 0.0 && self.lr <= 1.0,
-                self.lr,
-            ),
-            (
-                "--test-share",
-                "be above 0 and below 1",
-                self.test_share > 0.0 && self.test_share < 1.0,
-                self.test_share,
-            ),
-            (
-                "--valid-share",
-                "be at least 0 and leave people to train on",
-                self.valid_share() >= 0.0 && self.valid_share() + self.test_share < 1.0,
-                self.valid_share(),
-            ),
-        ] {
-            if !holds {
-                return Err(format!("{flag} must {rule}, but is {value}").into());
-            }
-        }
-        let once: BTreeSet<_> = self.forgeries.iter().collect();
-        if once.len() < self.forgeries.len() {
-            return Err("--forgeries must differ, but one stands twice".into());
+        self.check_numbers()?;
+        at_least_one_and_once("--methods", &self.methods(), 1)?;
+        at_least_one_and_once("--seeds", &self.seeds, 1)?;
+        at_least_one_and_once("--forgeries", &self.forgeries, 1)?;
+        at_least_one_and_once("--levels", &self.levels, 0)?;
+        for level in &self.levels {
+            within("--levels", 1..=100, *level)?;
         }
         if self.draws > 1 && self.selection == SelectionName::Last {
             return Err(
@@ -304,9 +285,42 @@ impl Settings {
         self.encode().check()?;
         for draw in 0..self.draws {
             let setting = self.setting(draw)?;
+            let drawn = check_drawn(setting.rho, setting.gamma, setting.lr, setting.batch);
+            drawn.map_err(|error| format!("draw {draw}: {error}"))?;
             for method in self.methods() {
                 method.config(&setting, 0).init_gradient()?;
             }
+        }
+        Ok(())
+    }
+
+    fn check_numbers(&self) -> Result<(), String> {
+        for (flag, range, value) in [
+            ("--steps", 1..=1_000_000_000, self.steps),
+            ("--evaluate-every", 1..=1_000_000_000, self.evaluate_every()),
+            ("--draws", 1..=10_000, self.draws),
+            ("--people", 2..=1_000_000, self.people),
+            ("--shots", 1..=10_000, self.shots),
+            ("--copies", 1..=10_000, self.copies()),
+            ("--test-copies", 1..=10_000, self.test_copies()),
+            ("--frames", 1..=1_000_000, self.frames),
+            ("--threads", 0..=1024, self.threads),
+        ] {
+            within(flag, range, value)?;
+        }
+        check_drawn(self.rho, self.gamma, self.lr, self.batch)?;
+        within("--strength", 0.0..=1.0, self.strength)?;
+        let (valid, test) = (self.valid_share(), self.test_share);
+        if !(test > 0.0 && test < 1.0) {
+            return Err(format!(
+                "--test-share must be above 0 and below 1, but is {test}"
+            ));
+        }
+        if !(valid >= 0.0 && valid + test < 1.0) {
+            return Err(format!(
+                "--valid-share must be at least 0 and leave people to train on beside a --test-share \
+                 of {test}, but is {valid}"
+            ));
         }
         Ok(())
     }
@@ -403,6 +417,51 @@ impl Settings {
     }
 }
 
+/// What may be drawn, in the ranges outside which nothing is learned or no memory is enough.
+fn check_drawn(rho: f64, gamma: f64, lr: f64, batch: usize) -> Result<(), String> {
+    within("--rho", 0.0..=100.0, rho)?;
+    within("--gamma", 0.0..=100.0, gamma)?;
+    within("--batch", 2..=65_536, batch)?;
+    match lr > 0.0 && lr <= 1.0 {
+        true => Ok(()),
+        false => Err(format!("--lr must be above 0 and at most 1, but is {lr}")),
+    }
+}
+
+fn within<T: PartialOrd + Display>(
+    flag: &str,
+    range: RangeInclusive<T>,
+    value: T,
+) -> Result<(), String> {
+    match range.contains(&value) {
+        true => Ok(()),
+        false => {
+            let (least, most) = range.into_inner();
+            Err(format!(
+                "{flag} must be from {least} to {most}, but is {value}"
+            ))
+        }
+    }
+}
+
+fn at_least_one_and_once<T: PartialEq + Display>(
+    flag: &str,
+    values: &[T],
+    least: usize,
+) -> Result<(), String> {
+    if values.len() < least {
+        return Err(format!("{flag} must be at least one, but there is none"));
+    }
+    let twice = (1..values.len()).find(|&place| values[..place].contains(&values[place]));
+    match twice {
+        None => Ok(()),
+        Some(place) => {
+            let value = &values[place];
+            Err(format!("{flag} must differ, but {value} stands twice"))
+        }
+    }
+}
+
 /// The configuration in force, beside every result.
 pub const CONFIG: &str = "config.toml";
 
@@ -419,8 +478,10 @@ const FREE: [&str; 7] = [
 
 fn read(path: &Path) -> Result<Table, Box<dyn Error>> {
     let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let table = text.parse();
-    Ok(table.map_err(|error| format!("{}: {error}", path.display()))?)
+    let failed = |error| format!("{}: {error}", path.display());
+    // Its keys and values are checked here, where the file can be named.
+    toml::from_str::<Settings>(&text).map_err(failed)?;
+    Ok(text.parse().map_err(failed)?)
 }
 
 /// The device of this name, where its feature was built in.

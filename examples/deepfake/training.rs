@@ -58,6 +58,9 @@ pub struct Job<'a> {
     pub folder: PathBuf,
 }
 
+/// The AUC of each of some domains.
+pub type Aucs = Vec<(Arc<str>, f64)>;
+
 /// What a training ends with.
 pub struct Trained {
     pub finished: Finished,
@@ -73,9 +76,9 @@ pub struct Finished {
     /// The steps after which the tested weights were there.
     pub step: u64,
     /// The AUC of each domain's validation part with the tested weights.
-    pub validation: Vec<(Arc<str>, f64)>,
+    pub validation: Aucs,
     /// The AUC of each test domain's validation part, where it is looked at.
-    pub oracle: Vec<(Arc<str>, f64)>,
+    pub oracle: Aucs,
 }
 
 /// The files of one training.
@@ -169,7 +172,7 @@ pub fn train(job: &Job, progress: &mut Progress) -> Result<Trained, Box<dyn Erro
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Best {
     step: u64,
-    validation: Vec<(Arc<str>, f64)>,
+    validation: Aucs,
     mean: Option<f64>,
 }
 
@@ -357,7 +360,7 @@ fn aucs(
     net: &Net,
     normalization: Normalization,
     domains: &[Domain],
-) -> Result<Vec<(Arc<str>, f64)>, Box<dyn Error>> {
+) -> Result<Aucs, Box<dyn Error>> {
     let scores = score(net, normalization, domains)?.into_iter();
     let aucs = scores.map(|of| Ok((of.domain.clone(), of.roc()?.auc())));
     aucs.collect()

@@ -16,7 +16,8 @@ use crate::{
     progress::Progress,
     search::Setting,
     settings::{self, ProtocolName, SelectionName, Settings},
-    training::{self, Job, Trained},
+    terminal,
+    training::{self, Aucs, Job, Trained},
 };
 
 /// Trains and tests everything that the settings ask for, but for what an earlier run of the same
@@ -24,7 +25,7 @@ use crate::{
 pub fn compare(settings: &Settings, output: &Path, restart: bool) -> Result<(), Box<dyn Error>> {
     let begin = Instant::now();
     let device = settings::device(&settings.device)?.autodiff();
-    output::prepare(output, settings, restart)?;
+    output::prepare(output, "compare", settings, restart)?;
     let progress = Progress::new();
     progress.say("the pictures are made or listed");
     let data = Data::new(settings)?;
@@ -52,9 +53,9 @@ pub fn compare(settings: &Settings, output: &Path, restart: bool) -> Result<(), 
         progress, results, ..
     } = comparison;
     progress.finish();
-    print!("\n{}", results.tables());
+    terminal::say(&format!("\n{}", results.tables()));
     for path in results.save(output)? {
-        println!("{}", path.display());
+        terminal::say(&path.display().to_string());
     }
     results.check_alone()
 }
@@ -242,7 +243,7 @@ impl<'a> Comparison<'a> {
         method: Method,
         setting: &Setting,
         run: (u64, usize),
-    ) -> Result<Vec<(Arc<str>, f64)>, Box<dyn Error>> {
+    ) -> Result<Aucs, Box<dyn Error>> {
         let mut held_out = Vec::new();
         for fold in turn.folds()? {
             let trained = self.train(turn, fold.train(), method, setting, run)?;

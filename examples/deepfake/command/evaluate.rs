@@ -10,8 +10,8 @@ use crate::{
     output::{self, Provenance},
     progress::Progress,
     scores::Scores,
-    settings::{self, CONFIG, Settings},
-    training,
+    settings::{self, Settings},
+    terminal, training,
 };
 
 /// Scores the test parts of the settings' data, and writes the scores and every number of them.
@@ -19,18 +19,19 @@ pub fn evaluate(
     detector_path: &Path,
     settings: &Settings,
     output: &Path,
+    restart: bool,
 ) -> Result<(), Box<dyn Error>> {
     let detector = Detector::open(detector_path, &settings::device(&settings.device)?)?;
     let settings = Settings {
+        backbone: detector.config.backbone,
         size: detector.config.encode.size,
         grey: detector.config.encode.grey,
         ..settings.clone()
     };
+    output::prepare(output, "evaluate", &settings, restart)?;
     let progress = Progress::new();
     progress.say("the pictures are made or listed");
     let data = Data::new(&settings)?;
-    fs::create_dir_all(output).map_err(|e| format!("--output {}: {e}", output.display()))?;
-    output::write(&output.join(CONFIG), &settings.to_toml()?)?;
     let provenance = Provenance {
         detector: Some(fs::canonicalize(detector_path)?),
         ..Provenance::new("evaluate", &data)
@@ -69,7 +70,7 @@ pub fn write(scores: &[Scores], output: &Path) -> Result<(), Box<dyn Error>> {
     line(
         "mean probability of their pictures. EER is interpolated; accuracy at 0.5; log loss in nats.",
     );
-    print!("{table}");
+    terminal::print(&terminal::shown(&table));
     output::write(&output.join("metrics.md"), &table)?;
     let json = serde_json::to_string_pretty(&all)?;
     Ok(output::write(&output.join("metrics.json"), &json)?)

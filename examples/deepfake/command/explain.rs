@@ -13,7 +13,7 @@ use roga::detector::{
 use super::predict;
 use crate::{
     detector::{Detector, tensor},
-    settings,
+    settings, terminal,
 };
 
 #[derive(Args)]
@@ -39,7 +39,8 @@ pub fn explain(args: &ExplainArgs) -> Result<(), Box<dyn Error>> {
     let overlay = OverlayConfig::new().with_opacity(args.opacity);
     overlay.check()?;
     let detector = Detector::open(&args.detector, &settings::device(&args.device)?)?;
-    fs::create_dir_all(&args.output).map_err(|e| format!("{}: {e}", args.output.display()))?;
+    fs::create_dir_all(&args.output)
+        .map_err(|e| format!("--output {}: {e}", args.output.display()))?;
     for (number, path) in args.pictures.iter().enumerate() {
         let input = predict::input(&detector, path)?;
         let score = detector.scores(&[&input])[0];
@@ -52,8 +53,10 @@ pub fn explain(args: &ExplainArgs) -> Result<(), Box<dyn Error>> {
         let stem = path.file_stem().map(|stem| stem.to_string_lossy());
         let name = format!("{number:03}-{}.png", stem.unwrap_or_default());
         let file = args.output.join(name);
-        side_by_side(&panels).save(&file)?;
-        println!("{}: score {score:+.3}, {}", path.display(), file.display());
+        let saved = side_by_side(&panels).save(&file);
+        saved.map_err(|error| format!("{}: {error}", file.display()))?;
+        let (path, file) = (path.display(), file.display());
+        terminal::say(&format!("{path}: score {score:+.3}, {file}"));
     }
     Ok(())
 }

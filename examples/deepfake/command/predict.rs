@@ -2,6 +2,7 @@
 
 use std::{
     error::Error,
+    ffi::OsStr,
     fs::{self, File},
     io::{self, Write},
     path::{Path, PathBuf},
@@ -15,6 +16,7 @@ use serde::Serialize;
 use crate::{
     detector::Detector,
     settings::{self, OnProblem},
+    terminal,
 };
 
 #[derive(Args)]
@@ -76,10 +78,13 @@ pub fn predict(args: &PredictArgs) -> Result<(), Box<dyn Error>> {
         None => Box::new(io::stdout().lock()),
     };
     let mut lines = Lines::new(args.format, lines);
-    let (mut batch, mut skipped) = (Vec::new(), 0);
+    let (mut batch, mut problems) = (Vec::new(), Vec::new());
     for file in &files {
         let made = match is_video(file) {
-            true => video(&detector, file, args.frames).map(|line| lines.write(&line)),
+            true => {
+                pictures(&detector, &mut batch, &mut lines)?;
+                video(&detector, file, args.frames).map(|line| lines.write(&line))
+            }
             false => input(&detector, file).map(|input| {
                 batch.push((file, input));
                 Ok(())
@@ -87,11 +92,11 @@ pub fn predict(args: &PredictArgs) -> Result<(), Box<dyn Error>> {
         };
         match made {
             Ok(written) => written?,
-            Err(error) if args.on_problem == OnProblem::Refuse => return Err(error),
-            Err(error) => {
-                eprintln!("left out: {error}");
-                skipped += 1;
-            }
+            Err(error) => problems.push(error.to_string()),
+        }
+        if !problems.is_empty() && args.on_problem == OnProblem::Refuse {
+            // The rest is only looked through for more of them.
+            batch.clear();
         }
         if batch.len() == BATCH {
             pictures(&detector, &mut batch, &mut lines)?;
@@ -99,10 +104,20 @@ pub fn predict(args: &PredictArgs) -> Result<(), Box<dyn Error>> {
     }
     pictures(&detector, &mut batch, &mut lines)?;
     lines.out.flush()?;
-    if skipped > 0 {
-        eprintln!("{skipped} of {} files were left out", files.len());
+    let (found, count) = (problems.len(), files.len());
+    let listed = problems.join("\n  ");
+    match args.on_problem {
+        _ if problems.is_empty() => Ok(()),
+        OnProblem::Skip => {
+            terminal::warn(&format!(
+                "{found} of {count} files were left out\n  {listed}"
+            ));
+            Ok(())
+        }
+        OnProblem::Refuse => {
+            Err(format!("{found} of {count} files cannot be used\n  {listed}").into())
+        }
     }
-    Ok(())
 }
 
 /// Pictures that are scored at once.
@@ -123,16 +138,16 @@ impl Lines {
         }
     }
 
-    fn write(&mut self, line: &Prediction) -> Result<(), Box<dyn Error>> {
+    fn write(&mut self, line: &Prediction) -> io::Result<()> {
         if self.format == Format::Jsonl {
-            return Ok(writeln!(self.out, "{}", serde_json::to_string(line)?)?);
+            return writeln!(self.out, "{}", serde_json::to_string(line)?);
         }
         let mut csv = csv::WriterBuilder::new()
             .has_headers(!self.begun)
             .from_writer(&mut self.out);
         csv.serialize(line)?;
         self.begun = true;
-        Ok(csv.flush()?)
+        csv.flush()
     }
 }
 
@@ -197,16 +212,15 @@ pub fn input(detector: &Detector, path: &Path) -> Result<RgbImage, Box<dyn Error
 /// `…/landmarks/…/x.npy` of `…/frames/…/x.png`, where there is such a file.
 fn landmarks_of(path: &Path) -> Option<PathBuf> {
     let parts = path.with_extension("npy");
-    let place = parts.iter().position(|part| part == "frames")?;
+    // The last, whatever the folders above the data are called.
+    let parts: Vec<&OsStr> = parts.iter().collect();
+    let place = parts.iter().rposition(|part| *part == "frames")?;
     let beside: PathBuf = parts
         .iter()
         .enumerate()
-        .map(|(index, part)| {
-            if index == place {
-                "landmarks".as_ref()
-            } else {
-                part
-            }
+        .map(|(index, part)| match index == place {
+            true => OsStr::new("landmarks"),
+            false => part,
         })
         .collect();
     beside.is_file().then_some(beside)

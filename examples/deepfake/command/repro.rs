@@ -5,18 +5,27 @@ use std::{error::Error, fs, path::Path};
 use serde_json::Value;
 
 use super::{compare, evaluate, train};
-use crate::{output::Provenance, settings::Settings};
+use crate::{output::Provenance, settings::Settings, terminal};
 
 /// Runs what a folder of results is from again, in another folder, and says whether the same came
 /// out.
 pub fn repro(folder: &Path, output: &Path) -> Result<(), Box<dyn Error>> {
     let was = Provenance::read(folder)?;
+    if fs::canonicalize(output)
+        .is_ok_and(|output| fs::canonicalize(folder).is_ok_and(|f| f == output))
+    {
+        return Err(format!(
+            "--output {} is the folder itself, which would be compared with itself: choose another",
+            output.display()
+        )
+        .into());
+    }
     if was.version != env!("CARGO_PKG_VERSION") {
-        println!(
+        terminal::say(&format!(
             "made by version {}, and this is {}: other numbers are to be expected",
             was.version,
             env!("CARGO_PKG_VERSION")
-        );
+        ));
     }
     let settings = Settings::of_folder(folder)?;
     let result = match was.command.as_str() {
@@ -30,7 +39,7 @@ pub fn repro(folder: &Path, output: &Path) -> Result<(), Box<dyn Error>> {
         }
         "evaluate" => {
             let detector = was.detector.as_deref().ok_or("the detector is not named")?;
-            evaluate::evaluate(detector, &settings, output)?;
+            evaluate::evaluate(detector, &settings, output, false)?;
             "metrics.json"
         }
         other => return Err(format!("`{other}` is no command that can be run again").into()),
@@ -44,7 +53,7 @@ pub fn repro(folder: &Path, output: &Path) -> Result<(), Box<dyn Error>> {
         .into());
     }
     match difference(&folder.join(result), &output.join(result))? {
-        None => println!("{result} is the same, number for number"),
+        None => terminal::say(&format!("{result} is the same, number for number")),
         Some(place) => return Err(format!("{result} differs at {place}").into()),
     }
     Ok(())
@@ -56,7 +65,10 @@ fn difference(ours: &Path, theirs: &Path) -> Result<Option<String>, Box<dyn Erro
         let file = fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
         Ok(serde_json::from_slice(&file)?)
     };
-    Ok(differs(&read(ours)?, &read(theirs)?, ""))
+    let (ours, theirs) = (read(ours)?, read(theirs)?);
+    // A setting that differs says why the rest does.
+    let settings = differs(&ours["settings"], &theirs["settings"], "/settings");
+    Ok(settings.or_else(|| differs(&ours, &theirs, "")))
 }
 
 fn differs(a: &Value, b: &Value, at: &str) -> Option<String> {

@@ -11,6 +11,7 @@ use crate::{
     output::{self, Provenance},
     progress::Progress,
     settings::{self, Settings},
+    terminal,
     training::{self, Job},
 };
 
@@ -18,7 +19,7 @@ use crate::{
 /// interrupted run of the same command has left, it goes on with.
 pub fn train(settings: &Settings, output: &Path, restart: bool) -> Result<(), Box<dyn Error>> {
     let device = settings::device(&settings.device)?.autodiff();
-    output::prepare(output, settings, restart)?;
+    output::prepare(output, "train", settings, restart)?;
     let mut progress = Progress::new();
     progress.say("the pictures are made or listed");
     let data = Data::new(settings)?;
@@ -50,9 +51,9 @@ pub fn train(settings: &Settings, output: &Path, restart: bool) -> Result<(), Bo
     let trained = training::train(&job, &mut progress)?;
     progress.finish();
     let tested: Vec<Arc<str>> = trained.scores.iter().map(|s| s.domain.clone()).collect();
-    println!("\ntested on {}", tested.join(", "));
+    terminal::say(&format!("\ntested on {}", tested.join(", ")));
     evaluate::write(&trained.scores, output)?;
-    println!("{}", folder.display());
+    terminal::say(&folder.display().to_string());
     Ok(())
 }
 

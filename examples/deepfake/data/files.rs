@@ -20,16 +20,22 @@ use roga::{
 };
 
 use super::{About, Data, Domain, Pictures};
-use crate::settings::{self, ProtocolName, SelectionName, Settings};
+use crate::{
+    settings::{self, ProtocolName, SelectionName, Settings},
+    terminal,
+};
 
 /// The sets of the settings, in the parts their makers or the split seed put them in.
 pub fn data(settings: &Settings) -> Result<Data, Box<dyn Error>> {
     let set = open(&settings.data, settings)?;
     let mut hash = set.hash(HashContent::Sizes)?;
     let [train, valid, mut test] = parts(&set, settings)?;
-    if settings.selection == SelectionName::Last && settings.draws == 1 {
+    if settings.selection == SelectionName::Last && settings.draws == 1 && !valid.is_empty() {
         // Nothing is chosen: what was to choose by stays out of both sides.
-        println!("{} pictures to validate on are not used", valid.len());
+        terminal::warn(&format!(
+            "{} pictures to validate on are not used",
+            valid.len()
+        ));
     }
     let to_domains = |set: &PictureSet| domains(set, settings);
     let mut tested = to_domains(&test)?;
@@ -80,11 +86,8 @@ pub fn open(paths: &[PathBuf], settings: &Settings) -> Result<PictureSet, Box<dy
         .with_threads(settings.threads);
     let set = listing.select(&select)?.check(&check)?;
     if set.left_out() > 0 {
-        println!(
-            "{} pictures are left out: {}",
-            set.left_out(),
-            set.skipped()
-        );
+        let (count, skipped) = (set.left_out(), set.skipped());
+        terminal::warn(&format!("{count} pictures are left out: {skipped}"));
     }
     Ok(set)
 }

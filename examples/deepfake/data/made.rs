@@ -20,7 +20,7 @@ use roga::detector::{
 use sha2::{Digest, Sha256};
 
 use super::{About, Data, Domain};
-use crate::settings::Settings;
+use crate::{settings::Settings, terminal};
 
 /// The forgeries of the faces, of people to train, to validate and to test on.
 pub fn data(settings: &Settings) -> Result<Data, Box<dyn Error>> {
@@ -72,11 +72,11 @@ fn others(settings: &Settings, folder: &Path) -> Result<Vec<Domain>, Box<dyn Err
     let fit: Vec<Forgery> = settings.forgeries.iter().filter(fit).copied().collect();
     if fit.len() < settings.forgeries.len() {
         let names: Vec<&str> = fit.iter().map(|forgery| forgery.name()).collect();
-        println!(
+        terminal::warn(&format!(
             "{} has no landmarks: only forgeries that need none are tested on it ({})",
             folder.display(),
             names.join(", ")
-        );
+        ));
     }
     if fit.is_empty() {
         return Err("--forgeries must have one that needs no landmarks".into());
@@ -104,11 +104,11 @@ pub fn source(settings: &Settings) -> Result<InMemFaces, Box<dyn Error>> {
     let faces = Faces::open(folder)?;
     let skipped = faces.skipped();
     if skipped.pictures > 0 {
-        println!(
+        terminal::warn(&format!(
             "{} pictures have no landmarks and are left out (sets: {})",
             skipped.pictures,
             skipped.sets.join(", ")
-        );
+        ));
     }
     Ok(InMemFaces::new(&faces, settings.threads)?)
 }
