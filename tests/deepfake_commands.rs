@@ -101,7 +101,7 @@ fn refused(command: &mut Command) -> String {
         text(&output)
     );
     assert!(
-        error.starts_with("error: ") && !error.contains("panicked"),
+        error.lines().any(|line| line.starts_with("error: ")) && !error.contains("panicked"),
         "{command:?}\n{error}"
     );
     error
@@ -340,10 +340,7 @@ fn a_setting_that_cannot_work_is_refused_by_its_name_rule_and_value() {
         ("--steps 0", &["--steps", "from 1", "is 0"]),
         ("--steps 18446744073709551615", &["--steps", "too large"]),
         ("--copies 0", &["--copies", "from 1", "is 0"]),
-        (
-            "--evaluate-every 0",
-            &["--evaluate-every", "from 1", "is 0"],
-        ),
+        ("--evaluations 0", &["--evaluations", "from 1", "is 0"]),
         ("--frames 0", &["--frames", "from 1", "is 0"]),
         ("--size 8", &["size", "from 16 to 1024", "is 8"]),
         ("--size 5000", &["size", "from 16 to 1024", "is 5000"]),
@@ -438,6 +435,82 @@ fn a_folder_is_gone_on_with_by_the_same_command_alone() {
 }
 
 #[test]
+fn a_detector_is_of_the_method_and_seed_asked_for() {
+    let folder = folder("train");
+    ok(&mut tiny(&folder, "train --methods erm --output results"));
+    for (other, pieces) in [
+        ("--methods sam", ["`methods`", "erm", "sam"]),
+        ("--methods erm --seeds 2", ["`seeds`", "[1]", "[2]"]),
+    ] {
+        let error = refused(&mut tiny(
+            &folder,
+            &format!("train {other} --output results"),
+        ));
+        assert_all(&error, &pieces);
+    }
+}
+
+#[test]
+fn damaged_files_are_named() {
+    let folder = folder("damaged");
+    let run = "--methods erm --output results";
+    ok(&mut tiny(&folder, run));
+    let training = folder.join("results/runs/without-face-swap/erm/seed-1-steps-3");
+    let damaged = |name: &str, keep: usize, expected: &str| {
+        let was = fs::read(training.join(name)).unwrap();
+        fs::write(training.join(name), &was[..keep]).unwrap();
+        assert_all(&refused(&mut tiny(&folder, run)), &[expected]);
+        fs::write(training.join(name), was).unwrap();
+    };
+    for keep in [0, 20] {
+        damaged("finished.json", keep, "finished.json is damaged");
+        damaged("steps.csv", keep, "steps.csv");
+        damaged("scores.csv", keep, "scores.csv");
+    }
+    fs::remove_file(training.join("finished.json")).unwrap();
+    damaged("training.bpk", 99, "training.bpk");
+    damaged("weights.bpk", 99, "weights.bpk");
+    let predict = format!("predict {}", training.display());
+    damaged_detector(&folder, &training, &predict);
+    fs::remove_dir_all(&training).unwrap();
+    ok(&mut tiny(&folder, run));
+    for name in ["provenance.json", "results.json"] {
+        fs::write(folder.join("results").join(name), "{").unwrap();
+    }
+    assert_all(
+        &refused(&mut command(&folder, "report results")),
+        &["results.json"],
+    );
+    assert_all(
+        &refused(&mut command(&folder, "repro results")),
+        &["provenance.json"],
+    );
+}
+
+fn damaged_detector(folder: &Path, training: &Path, predict: &str) {
+    picture(&folder.join("a.png"), 1);
+    let config = fs::read_to_string(training.join("detector.toml")).unwrap();
+    for (from, to, piece) in [
+        (
+            "size = 32",
+            "size = 5000",
+            "detector.toml: size must be from 16 to 1024",
+        ),
+        ("\"small\"", "\"resnet-18\"", "weights.bpk"),
+        ("\"small\"", "\"no-such\"", "no-such"),
+        ("\"forged\"", "\"cat\"", "classes"),
+        ("[encode]", "[", "detector.toml"),
+    ] {
+        fs::write(training.join("detector.toml"), config.replace(from, to)).unwrap();
+        assert_all(
+            &refused(&mut command(folder, &format!("{predict} a.png"))),
+            &[piece],
+        );
+    }
+    fs::write(training.join("detector.toml"), config).unwrap();
+}
+
+#[test]
 fn what_is_not_of_the_example_stays() {
     let folder = folder("foreign");
     fs::create_dir_all(folder.join("mine/runs/1")).unwrap();
@@ -497,7 +570,7 @@ fn assert_same_results(whole: &Path, mended: &Path) {
 }
 
 const KILLED: &str = "--people 12 --steps 10 --size 32 --copies 1 --batch 4 --methods erm,roga-all \
-                      --seeds 1,2 --selection training-domain --evaluate-every 5";
+                      --seeds 1,2 --selection training-domain --evaluations 2";
 
 #[cfg(unix)]
 #[test]
@@ -522,11 +595,10 @@ fn interrupted_and_run_again_equals_uninterrupted() {
 
 #[cfg(unix)]
 #[test]
-#[ignore = "a training goes on from its record, which is written after ten seconds"]
 fn interrupted_in_a_training_and_run_again_equals_uninterrupted() {
     let folder = folder("recorded");
-    let run = "--people 12 --steps 800 --size 64 --copies 1 --methods erm --output";
-    let record = "mended/runs/without-face-swap/erm/seed-1-steps-800/training.bpk";
+    let run = "--people 12 --steps 60 --size 32 --batch 4 --copies 1 --methods erm --seconds-at-stake 0 --output";
+    let record = "mended/runs/without-face-swap/erm/seed-1-steps-60/training.bpk";
     assert!(interrupt(
         &folder,
         &format!("{run} mended"),
@@ -544,7 +616,7 @@ fn interrupted_in_a_training_and_run_again_equals_uninterrupted() {
 #[test]
 fn selections_choose_among_draws() {
     let folder = folder("selections");
-    let some = "--forgeries face-swap,mouth,generator --draws 2 --evaluate-every 2";
+    let some = "--forgeries face-swap,mouth,generator --draws 2 --evaluations 2";
     for selection in ["training-domain", "held-out-domain", "oracle"] {
         let run = format!("--methods sam --selection {selection} --output {selection} {some}");
         let said = ok(&mut tiny(&folder, &run));
@@ -603,6 +675,53 @@ fn every_level_makes_a_domain() {
             .join("results/roc-without-mouth-jpeg-90.svg")
             .is_file()
     );
+}
+
+#[test]
+fn hostile_names_of_domains_are_names() {
+    let folder = folder("names");
+    set(&folder);
+    let write = |domains: [&str; 3]| {
+        let mut list = csv::Writer::from_path(folder.join("list.csv")).unwrap();
+        list.write_record(["path", "label", "domain", "group"])
+            .unwrap();
+        for entry in fs::read_dir(folder.join("forged/real")).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            let kinds = [("real", "real", "real"), ("mouth", "fake", domains[0])];
+            let more = [
+                ("face-swap", "fake", domains[1]),
+                ("mask-mouth", "fake", domains[2]),
+            ];
+            for (from, class, domain) in kinds.into_iter().chain(more) {
+                let path = format!("forged/{from}/{name}");
+                list.write_record([&path, class, domain, &name]).unwrap();
+            }
+        }
+        list.flush().unwrap();
+    };
+    let run = "--data list.csv --leave-out all --size 32 --steps 1 --batch 4 --methods erm";
+    write(["../../up", "<b>\u{1b}[31m\n|", "c\u{202e}, \"d\""]);
+    let said = ok(&mut command(&folder, &format!("{run} --output results")));
+    assert!(!said.contains(['\u{1b}', '\u{202e}']));
+    let runs = fs::read_dir(folder.join("results/runs")).unwrap();
+    let runs: BTreeSet<String> = runs
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .collect();
+    let expected = [
+        "without-..-..-up",
+        "without--b--[31m--",
+        "without-c\u{202e}, -d-",
+    ];
+    assert_eq!(runs, expected.map(String::from).into());
+    ok(&mut command(&folder, "report results"));
+    let page = fs::read_to_string(folder.join("results/report.html")).unwrap();
+    assert!(!page.contains("<b>") && page.contains("&lt;b&gt;"));
+    // One net must not stand for another.
+    for domains in [["a/b", "a-b", "c"], ["c", "Mouth", "mouth"]] {
+        write(domains);
+        let error = refused(&mut command(&folder, &format!("{run} --output other")));
+        assert_all(&error, &["differ as folders"]);
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! A detector on disk: its net's weights, and how pictures become the net's input.
 
-use std::{error::Error, fs, path::Path};
+use std::{collections::BTreeSet, error::Error, fs, path::Path};
 
 use burn::{
     module::Module,
@@ -9,12 +9,17 @@ use burn::{
 use image::RgbImage;
 use roga::detector::{
     backbone::{Backbone, BackboneConfig, Classifier, Head, Normalization},
+    compression::Compression,
     encode::EncodeConfig,
     landmark::Landmarks,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{output, settings::Settings};
+use crate::{
+    data::{Domain, check_unseen},
+    output,
+    settings::Settings,
+};
 
 pub type Net = Backbone;
 
@@ -44,7 +49,11 @@ pub struct DetectorConfig {
     pub backbone: BackboneConfig,
     /// The classes, in the order of the logits.
     pub classes: Vec<String>,
-    /// How pictures with landmarks are cropped; others are taken to be crops already.
+    /// Whether pictures were cropped by their landmarks in training. Where not, the square in their
+    /// middle was taken.
+    pub by_landmarks: bool,
+    /// The quality of the JPEG that pictures are put through, where they were in training.
+    pub jpeg: Option<u8>,
     pub encode: EncodeConfig,
 }
 
@@ -54,12 +63,26 @@ impl DetectorConfig {
             version: env!("CARGO_PKG_VERSION").into(),
             backbone: settings.backbone,
             classes: CLASSES.map(String::from).to_vec(),
+            by_landmarks: settings.data.is_empty(),
+            jpeg: settings.data.is_empty().then(|| {
+                let [least, most] = settings.encode().quality;
+                least.midpoint(most)
+            }),
             encode: settings.encode(),
         }
     }
 
-    /// Writes it beside its net's weights.
-    pub fn save(&self, weights: &Path) -> Result<(), Box<dyn Error>> {
+    /// Writes it, and the people of the training, beside the net's weights.
+    pub fn save(
+        &self,
+        weights: &Path,
+        train: &[Domain],
+        valid: &[Domain],
+    ) -> Result<(), Box<dyn Error>> {
+        let people: BTreeSet<&str> = train.iter().chain(valid).flat_map(Domain::people).collect();
+        let people: Vec<&str> = people.into_iter().collect();
+        let people = serde_json::to_string(&people)?;
+        output::write(&weights.with_file_name(PEOPLE), &people)?;
         let path = weights.with_file_name(DETECTOR);
         Ok(output::write(&path, &toml::to_string_pretty(self)?)?)
     }
@@ -68,11 +91,16 @@ impl DetectorConfig {
 /// The name of the file beside a net's weights.
 const DETECTOR: &str = "detector.toml";
 
+/// Beside them, whom the net was trained and validated on.
+const PEOPLE: &str = "people.json";
+
 /// A trained detector.
 pub struct Detector {
     pub config: DetectorConfig,
     pub net: Net,
     pub device: Device,
+    /// Whom it was trained and validated on, where that is known.
+    people: Vec<String>,
 }
 
 impl Detector {
@@ -93,7 +121,10 @@ impl Detector {
         let failed = |error: String| format!("{}: {error}", beside.display());
         let config: DetectorConfig =
             toml::from_str(&text).map_err(|error| failed(error.to_string()))?;
-        config.encode.check()?;
+        config
+            .encode
+            .check()
+            .map_err(|error| failed(error.to_string()))?;
         if config.classes != CLASSES {
             return Err(failed(format!("classes must be {CLASSES:?}")).into());
         }
@@ -101,24 +132,38 @@ impl Detector {
         let net = net
             .try_load_file(&weights)
             .map_err(|error| format!("{}: {error}", weights.display()))?;
+        let people = match fs::read(weights.with_file_name(PEOPLE)) {
+            Ok(people) => serde_json::from_slice(&people)?,
+            Err(_) => Vec::new(),
+        };
         Ok(Self {
             config,
             net,
             device: device.clone(),
+            people,
         })
     }
 
-    /// The net's input of a picture: its face, where landmarks say where that is, or the square in
-    /// its middle.
+    /// Refuses test domains with people whom it was trained on.
+    pub fn check_unseen(&self, test: &[Domain]) -> Result<(), Box<dyn Error>> {
+        check_unseen(&self.people.iter().map(String::as_str).collect(), test)
+    }
+
+    /// The net's input of a picture, by the chain of its training: the face, where it was cropped by
+    /// landmarks and there are any, or the square in the middle.
     pub fn input(
         &self,
         picture: &RgbImage,
         landmarks: Option<&Landmarks>,
     ) -> roga::Result<RgbImage> {
         let encode = &self.config.encode;
-        match landmarks {
+        let input = match landmarks.filter(|_| self.config.by_landmarks) {
             Some(landmarks) => encode.face(picture, landmarks),
             None => encode.middle(picture),
+        }?;
+        match self.config.jpeg {
+            Some(quality) => Ok(Compression::jpeg(quality).apply(&input, 0)?.picture),
+            None => Ok(input),
         }
     }
 

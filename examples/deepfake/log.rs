@@ -35,14 +35,16 @@ pub struct StepLog {
 impl StepLog {
     /// A new file.
     pub fn create(path: &Path, domains: &[Arc<str>]) -> Result<Self, Box<dyn Error>> {
-        let mut csv = csv::Writer::from_writer(File::create(path)?);
+        let file = File::create(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let mut csv = csv::Writer::from_writer(file);
         csv.write_record(header(domains))?;
         Ok(Self { csv })
     }
 
     /// The first `bytes` of a file: rows of steps that were made after the record are dropped.
     pub fn go_on(path: &Path, bytes: u64) -> Result<Self, Box<dyn Error>> {
-        let mut file = OpenOptions::new().read(true).write(true).open(path)?;
+        let file = OpenOptions::new().read(true).write(true).open(path);
+        let mut file = file.map_err(|error| format!("{}: {error}", path.display()))?;
         if file.metadata()?.len() < bytes {
             return Err(format!("{} is shorter than its record says", path.display()).into());
         }

@@ -9,6 +9,7 @@
 //!     cargo run --release --example deepfake -- predict detector/runs/detector picture.png film.mp4
 //!     cargo run --release --example deepfake -- --help
 
+mod augment;
 mod command;
 mod data;
 mod detector;
@@ -28,7 +29,10 @@ use std::{error::Error, io, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 
-use command::{explain::ExplainArgs, forge::ForgeArgs, inspect::InspectArgs, predict::PredictArgs};
+use command::{
+    explain::ExplainArgs, forge::ForgeArgs, frames::FramesArgs, inspect::InspectArgs,
+    predict::PredictArgs,
+};
 use settings::{Flags, Settings};
 
 /// Deepfake detection on forgeries never seen. Without a command: compare.
@@ -68,6 +72,8 @@ enum Command {
         #[command(flatten)]
         args: ForgeArgs,
     },
+    /// Make folders of pictures of videos, to train or test on
+    Frames(FramesArgs),
     /// Tell what data holds, and list what is wrong with it
     Inspect {
         #[command(flatten)]
@@ -94,9 +100,10 @@ enum Command {
 struct Run {
     #[command(flatten)]
     flags: Flags,
-    /// Where the results are written. What the same command has left there, it goes on with
-    #[arg(long, value_name = "DIR", default_value = "deepfake-results")]
-    output: PathBuf,
+    /// Where the results are written: by default `deepfake-results`, of train `deepfake-detector`, of
+    /// evaluate `deepfake-evaluation`. What the same command has left there, it goes on with
+    #[arg(long, value_name = "DIR")]
+    output: Option<PathBuf>,
     /// Begin anew, whatever is in the output folder
     #[arg(long)]
     restart: bool,
@@ -127,18 +134,22 @@ fn is_enough(error: &(dyn Error + 'static)) -> bool {
 fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
     match cli.command.unwrap_or(Command::Compare(cli.compare)) {
         Command::Compare(run) => {
-            command::compare::compare(&Settings::load(&run.flags)?, &run.output, run.restart)
+            let output = run.output.unwrap_or("deepfake-results".into());
+            command::compare::compare(&Settings::load(&run.flags)?, &output, run.restart)
         }
         Command::Train(run) => {
-            command::train::train(&Settings::load(&run.flags)?, &run.output, run.restart)
+            let output = run.output.unwrap_or("deepfake-detector".into());
+            command::train::train(&Settings::load(&run.flags)?, &output, run.restart)
         }
         Command::Evaluate { detector, run } => {
             let settings = Settings::load(&run.flags)?;
-            command::evaluate::evaluate(&detector, &settings, &run.output, run.restart)
+            let output = run.output.unwrap_or("deepfake-evaluation".into());
+            command::evaluate::evaluate(&detector, &settings, &output, run.restart)
         }
         Command::Predict(args) => command::predict::predict(&args),
         Command::Explain(args) => command::explain::explain(&args),
         Command::Forge { flags, args } => command::forge::forge(&Settings::load(&flags)?, &args),
+        Command::Frames(args) => command::frames::frames(&args),
         Command::Inspect { flags, args } => {
             command::inspect::inspect(&Settings::load(&flags)?, &args)
         }

@@ -49,7 +49,9 @@ impl Method {
                 .with_gamma(gamma)
                 .with_evaluation(evaluation),
         };
-        config.with_seed(seed)
+        config
+            .with_warmup_steps(setting.warmup_steps)
+            .with_seed(seed)
     }
 
     /// Whether the update depends on ρ, and whether it depends on γ.

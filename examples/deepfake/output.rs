@@ -1,7 +1,7 @@
 //! The results: tables, the same as JSON with every setting, and the files of every training.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     error::Error,
     fmt::Write as _,
     fs, io,
@@ -13,7 +13,10 @@ use std::{
 use burn::optim::AdamWConfig;
 use roga::{
     domain::{Candidate, DomainSplit},
-    metric::{BootstrapConfig, DeLong, DetectionMetrics, DetectionMetricsConfig, Roc, VideoKey},
+    metric::{
+        ClusteredAuc, ClusteredDeLong, DetectionMetrics, DetectionMetricsConfig, ScoredSet,
+        VideoKey,
+    },
     optim::RobustGradientAlignmentConfig,
 };
 use serde::{Deserialize, Serialize};
@@ -41,6 +44,8 @@ pub struct Results {
     pub schedule: &'static str,
     pub pictures: Counts,
     pub choices: Vec<Choice>,
+    /// A row for each table, method and turn, and for all turns of a method.
+    pub rows: Vec<Row>,
     pub runs: Vec<Outcome>,
     pub seconds: f64,
 }
@@ -71,11 +76,6 @@ pub struct Outcome {
     pub unseen: f64,
     /// The mean AUC of the domains trained on, on people never seen.
     pub seen: Option<f64>,
-    /// The standard error of `unseen` over test sets of other people, by a bootstrap.
-    pub people_error: f64,
-    /// `unseen` less that of ERM of the same turn, seed and steps, and the standard error of the
-    /// difference over test sets of other people.
-    pub to_erm: Option<[f64; 2]>,
     /// The AUC of every domain, on people never seen.
     pub auc: BTreeMap<Arc<str>, f64>,
     /// Of every domain tested on, by picture and by what they were taken from.
@@ -86,18 +86,48 @@ pub struct Outcome {
     /// Of the domains tested on.
     #[serde(skip)]
     pub scores: Vec<Scores>,
-    /// `unseen` of test sets whose people are drawn again.
-    #[serde(skip)]
-    draws: Vec<f64>,
 }
 
-/// Which draw of ρ and γ was taken, and by what.
+/// Which draw was taken, and by what.
 #[derive(Serialize)]
 pub struct Choice {
     turn: String,
     method: Method,
     draw: u64,
     candidates: Vec<Candidate>,
+}
+
+/// A method in a table: the means over its seeds, and over all turns or of one.
+#[derive(Serialize)]
+pub struct Row {
+    equal: Equal,
+    method: Method,
+    /// None for all of them.
+    turn: Option<String>,
+    steps: usize,
+    /// Passes over a step's mini-batches that a training made.
+    passes: f64,
+    trainings: usize,
+    unseen: f64,
+    /// Its standard error over test sets of other people, where it has one.
+    people_error: Option<f64>,
+    /// Its standard error over the seeds, where there are two.
+    seeds_error: Option<f64>,
+    seen: Option<f64>,
+    to_erm: Option<ToErm>,
+    seconds: f64,
+}
+
+/// A method less ERM, over the turns and seeds of both.
+#[derive(Serialize)]
+struct ToErm {
+    difference: f64,
+    people_error: f64,
+    seeds_error: Option<f64>,
+    /// Two-sided, by DeLong's test over people.
+    p: f64,
+    /// The smallest difference that would have been found in four of five such comparisons at 5 %.
+    detectable: f64,
 }
 
 /// What a forgery has to reach alone.
@@ -109,9 +139,12 @@ impl Outcome {
         for scores in &trained.scores {
             auc.insert(scores.domain.clone(), scores.roc()?.auc());
         }
+        if let Some(missing) = run.test.iter().find(|name| !auc.contains_key(*name)) {
+            return Err(format!("{}/scores.csv has no scores of {missing}", run.folder).into());
+        }
         let mean = |names: &mut dyn Iterator<Item = &Arc<str>>| {
             let aucs: Vec<f64> = names.map(|name| auc[name]).collect();
-            (!aucs.is_empty()).then(|| aucs.iter().sum::<f64>() / aucs.len() as f64)
+            (!aucs.is_empty()).then(|| mean(&aucs).0)
         };
         let unseen = mean(&mut run.test.iter()).ok_or("no domain was tested on")?;
         let tested_too = |name: &&Arc<str>| !run.test.contains(name) && auc.contains_key(*name);
@@ -125,11 +158,7 @@ impl Outcome {
         for of in &scores {
             metrics.insert(of.domain.clone(), measure(of)?);
         }
-        let draws = draws(&scores)?;
         Ok(Self {
-            people_error: deviation(&draws),
-            to_erm: None,
-            draws,
             run,
             finished: trained.finished,
             unseen,
@@ -140,6 +169,10 @@ impl Outcome {
             curves: trained.curves,
             scores,
         })
+    }
+
+    fn sets(&self) -> impl Iterator<Item = ScoredSet<'_, Arc<str>>> {
+        self.scores.iter().map(Scores::set)
     }
 }
 
@@ -154,24 +187,6 @@ pub fn measure(scores: &Scores) -> roga::Result<DetectionMetrics> {
     config.measure(&scores.probabilities(), &scores.forged, Some(&videos))
 }
 
-/// Mean AUCs of test sets whose people are drawn again with replacement: pictures of one person are
-/// not independent of each other. The same draws of the same people for every run.
-fn draws(scores: &[Scores]) -> roga::Result<Vec<f64>> {
-    let mut sums = vec![0.0; REPLICATES];
-    for of in scores {
-        let bootstrap = BootstrapConfig::new()
-            .with_replicates(REPLICATES)
-            .init_clusters(&of.forged, &of.people)?;
-        let values = bootstrap.roc_replicates(&of.scores, Roc::auc)?;
-        for (sum, value) in sums.iter_mut().zip(values) {
-            *sum += value / scores.len() as f64;
-        }
-    }
-    Ok(sums)
-}
-
-const REPLICATES: usize = 400;
-
 /// A mean and its standard error, where it has one.
 fn mean(values: &[f64]) -> (f64, Option<f64>) {
     let n = values.len() as f64;
@@ -181,15 +196,14 @@ fn mean(values: &[f64]) -> (f64, Option<f64>) {
     (mean, error)
 }
 
-/// A method less ERM.
-struct ToErm {
-    difference: f64,
-    /// Over test sets of other people.
-    people: f64,
-    /// Over seeds, where there are two.
-    seeds: Option<f64>,
-    /// Two-sided, by DeLong's test.
-    p: f64,
+/// The means of each seed's values, and their mean and standard error.
+fn over_seeds(values: impl Iterator<Item = (u64, f64)>) -> (f64, Option<f64>) {
+    let mut of_seed: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
+    for (seed, value) in values {
+        of_seed.entry(seed).or_default().push(value);
+    }
+    let means: Vec<f64> = of_seed.values().map(|values| mean(values).0).collect();
+    mean(&means)
 }
 
 impl Results {
@@ -201,25 +215,14 @@ impl Results {
             schedule: "half a cosine from lr to 0",
             pictures,
             choices: Vec::new(),
+            rows: Vec::new(),
             runs: Vec::new(),
             seconds: 0.0,
         }
     }
 
     pub fn push(&mut self, run: Run, trained: Trained) -> Result<(), Box<dyn Error>> {
-        let mut outcome = Outcome::new(run, trained)?;
-        let same = |erm: &&Outcome| {
-            erm.run.method == Method::Erm
-                && (&erm.run.turn, erm.run.seed, erm.run.steps)
-                    == (&outcome.run.turn, outcome.run.seed, outcome.run.steps)
-        };
-        outcome.to_erm = self.runs.iter().find(same).map(|erm| {
-            [
-                outcome.unseen - erm.unseen,
-                people_error(&[(&outcome, erm)]),
-            ]
-        });
-        self.runs.push(outcome);
+        self.runs.push(Outcome::new(run, trained)?);
         Ok(())
     }
 
@@ -242,6 +245,105 @@ impl Results {
     pub fn took(&mut self, elapsed: Duration) {
         let trainings = self.runs.iter().map(|run| run.finished.seconds);
         self.seconds = elapsed.as_secs_f64().max(trainings.sum());
+    }
+
+    /// Works the rows of the tables out.
+    pub fn compare(&mut self) -> Result<(), Box<dyn Error>> {
+        let turns: BTreeSet<String> = self.runs.iter().map(|run| run.run.turn.clone()).collect();
+        let mut rows = Vec::new();
+        for equal in self.settings.tables() {
+            for method in self.settings.methods() {
+                for turn in [None].into_iter().chain(turns.iter().map(Some)) {
+                    rows.extend(self.row(equal, method, turn)?);
+                }
+            }
+        }
+        self.rows = rows;
+        Ok(())
+    }
+
+    fn row(
+        &self,
+        equal: Equal,
+        method: Method,
+        turn: Option<&String>,
+    ) -> Result<Option<Row>, Box<dyn Error>> {
+        let runs = self.of(method, equal, turn);
+        let Some(first) = runs.first() else {
+            return Ok(None);
+        };
+        let (unseen, seeds_error) = over_seeds(runs.iter().map(|r| (r.run.seed, r.unseen)));
+        let sets: Vec<_> = runs.iter().flat_map(|run| run.sets()).collect();
+        let seen: Option<Vec<f64>> = runs.iter().map(|run| run.seen).collect();
+        let passes: f64 = runs.iter().map(|run| passes(&run.run)).sum();
+        Ok(Some(Row {
+            equal,
+            method,
+            turn: turn.cloned(),
+            steps: first.run.steps,
+            passes: passes / runs.len() as f64,
+            trainings: runs.len(),
+            unseen,
+            // There is none of one person alone.
+            people_error: ClusteredAuc::new(&sets).ok().map(|auc| auc.standard_error),
+            seeds_error,
+            seen: seen.map(|seen| mean(&seen).0),
+            to_erm: self.to_erm(&runs, &self.of(Method::Erm, equal, turn))?,
+            seconds: runs.iter().map(|run| run.finished.seconds).sum(),
+        }))
+    }
+
+    /// The runs of a table's row.
+    fn of(&self, method: Method, equal: Equal, turn: Option<&String>) -> Vec<&Outcome> {
+        let of_row = |outcome: &&Outcome| {
+            let run = &outcome.run;
+            let steps = self.settings.steps_of(method, run.train.len(), equal);
+            run.method == method
+                && turn.is_none_or(|turn| *turn == run.turn)
+                && steps.is_ok_and(|steps| steps == run.steps)
+        };
+        self.runs.iter().filter(of_row).collect()
+    }
+
+    fn to_erm(&self, runs: &[&Outcome], erm: &[&Outcome]) -> Result<Option<ToErm>, Box<dyn Error>> {
+        let pairs: Vec<(&Outcome, &Outcome)> = runs
+            .iter()
+            .filter(|run| run.run.method != Method::Erm)
+            .filter_map(|run| {
+                let key = |run: &Outcome| (run.run.seed, run.run.turn.clone());
+                Some((*run, *erm.iter().find(|erm| key(erm) == key(run))?))
+            })
+            .collect();
+        if pairs.is_empty() {
+            return Ok(None);
+        }
+        let mut sets = Vec::new();
+        for (run, erm) in &pairs {
+            let ids = |outcome: &Outcome| {
+                let of = outcome.scores.iter();
+                of.map(|scores| (scores.domain.clone(), scores.ids.clone()))
+                    .collect::<Vec<_>>()
+            };
+            if ids(run) != ids(erm) {
+                return Err(format!(
+                    "{} and {} were not tested on the same pictures",
+                    run.run.folder, erm.run.folder
+                )
+                .into());
+            }
+            sets.extend(run.sets().zip(erm.sets()));
+        }
+        let differences = pairs
+            .iter()
+            .map(|(run, erm)| (run.run.seed, run.unseen - erm.unseen));
+        let (difference, seeds_error) = over_seeds(differences);
+        Ok(ClusteredDeLong::new(&sets).ok().map(|test| ToErm {
+            difference,
+            people_error: test.standard_error,
+            seeds_error,
+            p: test.p,
+            detectable: DETECTABLE * test.standard_error.hypot(seeds_error.unwrap_or(0.0)),
+        }))
     }
 
     pub fn tables(&self) -> String {
@@ -271,7 +373,12 @@ impl Results {
     fn table_alone(&self) -> String {
         let mut table = "| trained and tested on | seed | AUC |\n|---|---|---|\n".to_string();
         for Outcome { run, unseen, .. } in &self.runs {
-            _ = writeln!(table, "| {} | {} | {unseen:.3} |", run.test[0], run.seed);
+            _ = writeln!(
+                table,
+                "| {} | {} | {unseen:.3} |",
+                cell(&run.test[0]),
+                run.seed
+            );
         }
         table
     }
@@ -283,91 +390,28 @@ impl Results {
         if self.settings.selection == SelectionName::Oracle {
             line("**ORACLE: chosen on the test domain. An upper bound, no result.**\n");
         }
-        line("| method | AUC unseen | to ERM | p | AUC seen | steps | passes | time |");
-        line("|---|---|---|---|---|---|---|---|");
-        for method in self.settings.methods() {
-            let runs = self.of(method, equal);
-            if runs.is_empty() {
-                continue;
-            }
-            let of_seed = self.by_seed(&runs, |run| run.unseen);
-            let seen: Option<Vec<f64>> = runs.iter().map(|run| run.seen).collect();
-            let seen = seen.map_or(String::new(), |seen| format!("{:.3}", mean(&seen).0));
-            let passes: f64 = runs.iter().map(|run| passes(&run.run)).sum();
-            let seconds: f64 = runs.iter().map(|run| run.finished.seconds).sum();
-            let to_erm = self.to_erm(method, equal);
-            let (difference, p) = to_erm.as_ref().map_or_else(Default::default, ToErm::cells);
+        line(
+            "| method | AUC unseen | to ERM | p | detectable | AUC seen | steps | passes | time |",
+        );
+        line("|---|---|---|---|---|---|---|---|---|");
+        let of_table = |row: &&Row| row.turn.is_none() && row.equal == equal;
+        for row in self.rows.iter().filter(of_table) {
+            let seen = row.seen.map_or(String::new(), |seen| format!("{seen:.3}"));
+            let [difference, p, detectable] =
+                row.to_erm.as_ref().map(ToErm::cells).unwrap_or_default();
             line(&format!(
-                "| {method} | {} | {difference} | {p} | {seen} | {} | {:.0} | {} |",
-                with_error(mean(&of_seed)),
-                runs[0].run.steps,
-                passes / runs.len() as f64,
-                duration(seconds)
+                "| {} | {:.3}{} | {difference} | {p} | {detectable} | {seen} | {} | {:.0} | {} |",
+                row.method,
+                row.unseen,
+                plus_minus([row.people_error, row.seeds_error]),
+                row.steps,
+                row.passes,
+                duration(row.seconds)
             ));
         }
         line("");
         line(&self.caption(equal));
         table
-    }
-
-    /// The runs of a table's row.
-    fn of(&self, method: Method, equal: Equal) -> Vec<&Outcome> {
-        let of_table = |outcome: &&Outcome| {
-            let steps = self
-                .settings
-                .steps_of(method, outcome.run.train.len(), equal);
-            outcome.run.method == method && steps.is_ok_and(|steps| steps == outcome.run.steps)
-        };
-        self.runs.iter().filter(of_table).collect()
-    }
-
-    /// The mean over the turns, for each seed.
-    fn by_seed(&self, runs: &[&Outcome], value: impl Fn(&Outcome) -> f64) -> Vec<f64> {
-        let seeds = self.settings.seeds.iter();
-        let of_seed = seeds.filter_map(|seed| {
-            let values = runs.iter().filter(|run| run.run.seed == *seed);
-            let values: Vec<f64> = values.map(|run| value(run)).collect();
-            (!values.is_empty()).then(|| mean(&values).0)
-        });
-        of_seed.collect()
-    }
-
-    /// A method less ERM, over the turns and seeds of both.
-    fn to_erm(&self, method: Method, equal: Equal) -> Option<ToErm> {
-        if method == Method::Erm {
-            return None;
-        }
-        let erm = self.of(Method::Erm, equal);
-        let pairs: Vec<(&Outcome, &Outcome)> = self
-            .of(method, equal)
-            .into_iter()
-            .filter_map(|run| {
-                let same = |erm: &&&Outcome| {
-                    (erm.run.seed, &erm.run.turn) == (run.run.seed, &run.run.turn)
-                };
-                Some((run, *erm.iter().find(same)?))
-            })
-            .collect();
-        if pairs.is_empty() {
-            return None;
-        }
-        let of_seed: Vec<f64> = self
-            .settings
-            .seeds
-            .iter()
-            .filter_map(|seed| {
-                let of = pairs.iter().filter(|(run, _)| run.run.seed == *seed);
-                let of: Vec<f64> = of.map(|(run, erm)| run.unseen - erm.unseen).collect();
-                (!of.is_empty()).then(|| mean(&of).0)
-            })
-            .collect();
-        let (difference, seeds) = mean(&of_seed);
-        Some(ToErm {
-            difference,
-            people: people_error(&pairs),
-            seeds,
-            p: delong(&pairs)?,
-        })
     }
 
     fn caption(&self, equal: Equal) -> String {
@@ -380,24 +424,25 @@ impl Results {
         };
         let equal = match equal {
             Equal::Steps => "Equal steps.",
-            _ => "Equal passes over a step's mini-batches.",
+            _ => "Equal passes over a step's mini-batches; settings chosen at equal steps.",
         };
         let selection = match settings.selection {
-            SelectionName::Last => "the last weights",
-            SelectionName::TrainingDomain => "weights and settings by training-domain validation",
+            SelectionName::Last => "The last weights",
+            SelectionName::TrainingDomain => "Weights and settings by training-domain validation",
             SelectionName::HeldOutDomain => {
-                "settings by a held-out training domain, the last weights"
+                "Settings by a held-out training domain, the last weights"
             }
-            SelectionName::Oracle => "settings by the test domain (ORACLE), the last weights",
+            SelectionName::Oracle => "Settings by the test domain (ORACLE), the last weights",
         };
-        let turns: std::collections::BTreeSet<&str> =
-            self.runs.iter().map(|run| &*run.run.turn).collect();
+        let turns: BTreeSet<&str> = self.runs.iter().map(|run| &*run.run.turn).collect();
+        let turns: Vec<String> = turns.into_iter().map(cell).collect();
         format!(
-            "{equal} Picture AUC on people never seen. Unseen: the mean over domains {protocol} ({}),\n\
-             ± one standard error over the {} seed(s); to ERM: ± one standard error of the difference\n\
-             over people, by a paired bootstrap, and over seeds; p: two-sided, by DeLong's paired test over\n\
-             pictures. {selection}; {} test pictures a domain of {} people. {} in all.",
-            turns.into_iter().collect::<Vec<_>>().join(", "),
+            "{equal} Picture AUC on people never seen. Unseen: the mean over domains {protocol} ({});\n\
+             seen: of the others. ±: one standard error over people, and with several seeds a second one over the\n\
+             {} seed(s). p: two-sided, by DeLong's paired test over people. Detectable: the smallest difference\n\
+             that such a comparison finds four times of five at 5 %, by both errors. {selection}. {} test pictures\n\
+             a domain of {} people. {} in all.",
+            turns.join(", "),
             settings.seeds.len(),
             counts.test_pictures,
             counts.test_people,
@@ -406,18 +451,17 @@ impl Results {
     }
 
     /// Writes the tables, the numbers and the curves; gives back where.
-    pub fn save(&self, folder: &Path) -> Result<Vec<PathBuf>, Box<dyn Error>> {
+    pub fn save(&mut self, folder: &Path) -> Result<Vec<PathBuf>, Box<dyn Error>> {
+        self.compare()?;
         let json = serde_json::to_string_pretty(self)?;
         let mut files = vec![
             ("results.md".to_string(), self.tables()),
             ("results.json".to_string(), json),
         ];
-        let mut turns: Vec<&str> = self.runs.iter().map(|run| &*run.run.turn).collect();
-        turns.sort_unstable();
-        turns.dedup();
+        let turns: BTreeSet<&str> = self.runs.iter().map(|run| &*run.run.turn).collect();
         for turn in turns {
             let runs: Vec<&Outcome> = self.shown(turn).collect();
-            let name = turn.replace('/', "-");
+            let name = file_name(turn);
             let roc = picture::roc_curves(turn, &runs)?;
             let training = picture::training_curves(turn, self.settings.steps, &runs)?;
             files.push((format!("roc-{name}.svg"), roc));
@@ -435,79 +479,42 @@ impl Results {
     /// The runs that a picture shows: those of one turn, of the first seed.
     fn shown(&self, turn: &str) -> impl Iterator<Item = &Outcome> {
         let seed = self.settings.seeds[0];
-        let runs = self
-            .runs
-            .iter()
-            .filter(|run| run.run.steps == self.settings.steps);
+        let steps = self.settings.steps;
+        let runs = self.runs.iter().filter(move |run| run.run.steps == steps);
         runs.filter(move |run| run.run.seed == seed && run.run.turn == turn)
     }
 }
 
+/// The quantiles of 80 % power and of 5 % on both sides, added up.
+const DETECTABLE: f64 = 0.841_621 + 1.959_964;
+
 impl ToErm {
-    /// The difference with its errors, and p.
-    fn cells(&self) -> (String, String) {
-        let seeds = self
-            .seeds
-            .map_or(String::new(), |error| format!(" ± {error:.3}"));
-        let difference = format!("{:+.3} ± {:.3}{seeds}", self.difference, self.people);
+    /// The difference with its errors, p, and what could have been found.
+    fn cells(&self) -> [String; 3] {
+        let errors = plus_minus([Some(self.people_error), self.seeds_error]);
         let p = match self.p {
             small if small < 0.001 => "< 0.001".into(),
             p => format!("{p:.3}"),
         };
-        (difference, p)
+        let difference = format!("{:+.3}{errors}", self.difference);
+        [difference, p, format!("{:.3}", self.detectable)]
     }
 }
 
-fn with_error((mean, error): (f64, Option<f64>)) -> String {
-    let error = error.map_or(String::new(), |error| format!(" ± {error:.3}"));
-    format!("{mean:.3}{error}")
+fn plus_minus(errors: [Option<f64>; 2]) -> String {
+    let errors = errors.into_iter().flatten();
+    errors.map(|error| format!(" ± {error:.3}")).collect()
+}
+
+/// A name in a table's cell.
+pub fn cell(name: &str) -> String {
+    name.replace('|', "\\|")
 }
 
 /// Passes over a step's mini-batches that a training made.
 fn passes(run: &Run) -> f64 {
     let passes = run.config.passes(run.steps as u64, run.train.len());
     passes.unwrap_or(f64::NAN)
-}
-
-/// The standard error of the mean difference over test sets of other people.
-fn people_error(pairs: &[(&Outcome, &Outcome)]) -> f64 {
-    let difference = |draw: usize| {
-        let of = pairs
-            .iter()
-            .map(|(run, erm)| run.draws[draw] - erm.draws[draw]);
-        of.sum::<f64>() / pairs.len() as f64
-    };
-    deviation(&(0..REPLICATES).map(difference).collect::<Vec<f64>>())
-}
-
-fn deviation(values: &[f64]) -> f64 {
-    let n = values.len() as f64;
-    let (_, error) = mean(values);
-    error.map_or(0.0, |error| error * n.sqrt())
-}
-
-/// The p-value of the mean difference: test sets of different domains are taken to be independent,
-/// runs of several seeds on one test set to err alike.
-fn delong(pairs: &[(&Outcome, &Outcome)]) -> Option<f64> {
-    let mut of_test: BTreeMap<(&str, &str), Vec<DeLong>> = BTreeMap::new();
-    for (run, erm) in pairs {
-        for (a, b) in run.scores.iter().zip(&erm.scores) {
-            let test = DeLong::new(&a.scores, &b.scores, &a.forged).ok()?;
-            let key = (&*run.run.turn, &*a.domain);
-            of_test.entry(key).or_default().push(test);
-        }
-    }
-    let (mut difference, mut variance) = (0.0, 0.0);
-    for tests in of_test.values() {
-        let n = tests.len() as f64;
-        difference += tests.iter().map(|test| test.difference).sum::<f64>() / n;
-        variance += tests
-            .iter()
-            .map(|test| test.standard_error.powi(2))
-            .sum::<f64>()
-            / n;
-    }
-    Some(roga::metric::two_sided_p(difference, variance.sqrt()))
 }
 
 /// Makes the folder before anything else is done, so that a run does not end without a place, and
@@ -526,8 +533,8 @@ pub fn prepare(
         fs::remove_dir_all(&runs).map_err(failed)?;
     }
     if runs.exists() {
-        let theirs = Settings::of_folder(folder)?.decisive()?;
-        if let Some(difference) = difference(&settings.decisive()?, &theirs) {
+        let theirs = Settings::of_folder(folder)?.decisive(command)?;
+        if let Some(difference) = difference(&settings.decisive(command)?, &theirs) {
             return Err(format!(
                 "--output {} holds trainings of other settings ({difference}): choose another \
                  folder, or begin anew with --restart",
@@ -608,8 +615,9 @@ impl Provenance {
 
     pub fn read(folder: &Path) -> Result<Self, Box<dyn Error>> {
         let path = folder.join(PROVENANCE);
-        let file = fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-        Ok(serde_json::from_slice(&file)?)
+        let failed = |error: String| format!("{}: {error}", path.display());
+        let file = fs::read(&path).map_err(|error| failed(error.to_string()))?;
+        Ok(serde_json::from_slice(&file).map_err(|error| failed(error.to_string()))?)
     }
 }
 
@@ -631,6 +639,12 @@ fn difference(ours: &Table, theirs: &Table) -> Option<String> {
         shown(theirs),
         shown(ours)
     ))
+}
+
+/// A domain's name as part of a file's.
+pub fn file_name(name: &str) -> String {
+    let other = |c: char| c.is_control() || r#"/\:*?"<>|"#.contains(c);
+    name.replace(other, "-")
 }
 
 /// Writes a file beside its place and renames it: no half of a file is ever seen.

@@ -2,10 +2,10 @@
 
 use std::{error::Error, fs, path::Path, sync::Arc};
 
-use roga::metric::Roc;
+use roga::metric::{Roc, ScoredSet};
 use serde::{Deserialize, Serialize};
 
-use crate::data::Domain;
+use crate::data::{About, Domain};
 
 /// Scores, higher for what looks forged.
 #[derive(Debug, Clone, Default)]
@@ -39,8 +39,17 @@ impl Scores {
             ids: about().map(|about| about.id.clone()).collect(),
             scores,
             forged: about().map(|about| about.forged).collect(),
-            people: about().map(|about| about.person.clone()).collect(),
+            people: about().map(About::person).collect(),
             videos: about().map(|about| about.video.clone()).collect(),
+        }
+    }
+
+    /// With people as clusters.
+    pub fn set(&self) -> ScoredSet<'_, Arc<str>> {
+        ScoredSet {
+            scores: &self.scores,
+            labels: &self.forged,
+            clusters: &self.people,
         }
     }
 

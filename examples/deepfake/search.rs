@@ -18,6 +18,7 @@ pub struct Setting {
     pub gamma: f64,
     pub lr: f64,
     pub batch: usize,
+    pub warmup_steps: u64,
 }
 
 impl Setting {
@@ -40,6 +41,10 @@ impl Setting {
             ("gamma", Parameter::new(settings.gamma, of("gamma"))),
             ("lr", Parameter::new(settings.lr, of("lr"))),
             ("batch", batch),
+            (
+                "warmup_steps",
+                Parameter::new(settings.warmup_steps as i64, Distribution::Fixed),
+            ),
         ])?;
         let setting: Self = space.draw(settings.search_seed, draw).read()?;
         Ok(Self { draw, ..setting })

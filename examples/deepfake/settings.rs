@@ -12,8 +12,7 @@ use burn::tensor::Device;
 use clap::ValueEnum;
 use roga::{
     detector::{
-        augment::AugmentConfig, backbone::BackboneConfig, data::Compression, encode::EncodeConfig,
-        forgery::Forgery,
+        backbone::BackboneConfig, data::Compression, encode::EncodeConfig, forgery::Forgery,
     },
     optim::Evaluation,
 };
@@ -21,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use toml::Table;
 
 use crate::{
+    augment::{Augment, augmentation},
     method::{Method, Methods},
     search::{Searched, Setting},
 };
@@ -167,8 +167,14 @@ settings! {
     /// Pictures in grey, in training and in tests
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     grey: bool = false;
-    /// How pictures are changed at random in training: none, mirror, deepfake-bench
-    augment: AugmentName = AugmentName::Mirror;
+    /// How pictures are changed at random in training: none, mirror, deepfake-bench, flip=P, and
+    /// rotation, resize, blur, brightness, contrast, hue, noise, jpeg and cut-out=P:FROM:TO
+    #[arg(value_delimiter = ',')]
+    augment: Vec<Augment> = vec![Augment::Mirror];
+    /// How often a training is evaluated on the validation part, evenly over its steps
+    evaluations: usize = 10;
+    /// Plain steps, as of ERM, before a method perturbs
+    warmup_steps: usize = 0;
     /// Steps of every training
     steps: usize = 350;
     /// Pictures of a domain in a step, half of them real
@@ -193,6 +199,8 @@ settings! {
     device: String = "flex".into();
     /// Threads that make pictures and batches; the results do not depend on it
     threads: usize = 2;
+    /// How many seconds of a training an interruption may cost; 0 for a record after every step
+    seconds_at_stake: u64 = 10;
     /// Train on each forgery alone, with ERM, and test on it: whether it can be learned at all
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     alone: bool = false;
@@ -211,8 +219,6 @@ settings! {
     /// landmarks, for the forgeries that need none
     #[arg(value_name = "DIR")]
     test_faces: PathBuf;
-    /// Steps between two evaluations on the validation part; by default a tenth of the steps
-    evaluate_every: usize;
     /// The share of the people to validate on; by default 0 with --selection last and one draw, else
     /// 0.15
     valid_share: f64;
@@ -283,6 +289,7 @@ impl Settings {
             );
         }
         self.encode().check()?;
+        augmentation(&self.augment).map(drop)?;
         for draw in 0..self.draws {
             let setting = self.setting(draw)?;
             let drawn = check_drawn(setting.rho, setting.gamma, setting.lr, setting.batch);
@@ -297,7 +304,8 @@ impl Settings {
     fn check_numbers(&self) -> Result<(), String> {
         for (flag, range, value) in [
             ("--steps", 1..=1_000_000_000, self.steps),
-            ("--evaluate-every", 1..=1_000_000_000, self.evaluate_every()),
+            ("--evaluations", 1..=1_000_000, self.evaluations),
+            ("--warmup-steps", 0..=1_000_000_000, self.warmup_steps),
             ("--draws", 1..=10_000, self.draws),
             ("--people", 2..=1_000_000, self.people),
             ("--shots", 1..=10_000, self.shots),
@@ -351,18 +359,16 @@ impl Settings {
         self.test_copies.unwrap_or(self.copies())
     }
 
+    /// Of the people, to train, to validate and to test on. Whom is tested on does not depend on
+    /// whether there is a part to validate on.
+    pub fn shares(&self) -> [f64; 3] {
+        let (valid, test) = (self.valid_share(), self.test_share);
+        [1.0 - valid - test, valid, test]
+    }
+
     pub fn valid_share(&self) -> f64 {
         let chooses = self.selection != SelectionName::Last || self.draws > 1;
         self.valid_share.unwrap_or(if chooses { 0.15 } else { 0.0 })
-    }
-
-    pub fn evaluate_every(&self) -> usize {
-        self.evaluate_every.unwrap_or(self.steps.div_ceil(10))
-    }
-
-    /// One domain by itself gets the pictures that all but one would have.
-    pub fn domains_alone(&self) -> usize {
-        self.forgeries.len().saturating_sub(1).max(1)
     }
 
     /// How pictures become the net's input.
@@ -370,11 +376,6 @@ impl Settings {
         EncodeConfig::new()
             .with_size(self.size)
             .with_grey(self.grey)
-    }
-
-    /// How pictures are changed in training, where that is not a mirror alone.
-    pub fn augmentation(&self) -> Option<AugmentConfig> {
-        (self.augment == AugmentName::DeepfakeBench).then(AugmentConfig::deepfake_bench)
     }
 
     /// What the tables have equal.
@@ -390,8 +391,10 @@ impl Settings {
         if equal == Equal::Steps {
             return Ok(self.steps);
         }
-        let config = method.config(&self.setting(0)?, 0);
-        let within = config.steps_within(2 * self.steps as u64, domains)?;
+        let setting = self.setting(0)?;
+        let config = |method: Method| method.config(&setting, 0);
+        let passes = config(Method::Sam).passes(self.steps as u64, domains)?;
+        let within = config(method).steps_within(passes as u64, domains)?;
         Ok(within.max(1) as usize)
     }
 
@@ -406,12 +409,16 @@ impl Settings {
         }
     }
 
-    /// What every training depends on: what may be added to or taken away without a training that
-    /// is there already being another one is left out.
-    pub fn decisive(&self) -> Result<Table, toml::ser::Error> {
+    /// What every training of a command depends on: what may be added to or taken away without a
+    /// training that is there already being another one is left out.
+    pub fn decisive(&self, command: &str) -> Result<Table, toml::ser::Error> {
         let mut settings = Table::try_from(self)?;
-        for free in FREE {
-            settings.remove(free);
+        let named = match command {
+            "compare" => &NAMED[..],
+            _ => &[],
+        };
+        for free in FREE.iter().chain(named) {
+            settings.remove(*free);
         }
         Ok(settings)
     }
@@ -466,15 +473,17 @@ fn at_least_one_and_once<T: PartialEq + Display>(
 pub const CONFIG: &str = "config.toml";
 
 /// Settings that say which trainings there are and how fast, not what they are.
-const FREE: [&str; 7] = [
-    "methods",
-    "seeds",
+const FREE: [&str; 6] = [
     "leave-out",
     "threads",
     "equal",
     "draws",
     "on-problem",
+    "seconds-at-stake",
 ];
+
+/// Settings that a comparison's trainings bear in their folders' names.
+const NAMED: [&str; 2] = ["methods", "seeds"];
 
 fn read(path: &Path) -> Result<Table, Box<dyn Error>> {
     let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
@@ -564,21 +573,9 @@ choice! {
     Equal {
         /// Steps
         Steps,
-        /// Passes over a step's mini-batches: twice --steps of them
+        /// Passes over a step's mini-batches: as many as SAM makes in --steps
         Passes,
         /// Both, in two tables
         Both,
-    }
-}
-
-choice! {
-    /// How pictures are changed in training.
-    AugmentName {
-        /// Not at all
-        None,
-        /// Every second mirrored
-        Mirror,
-        /// As DeepfakeBench's default does
-        DeepfakeBench,
     }
 }

@@ -28,7 +28,8 @@ use roga::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    data::{Domain, Item, PictureBatch, PictureBatcher, augmented, mirror},
+    augment::augmentation,
+    data::{Domain, Item, PictureBatch, PictureBatcher, pictures},
     detector::{DetectorConfig, Net, WEIGHTS, scores, tensor},
     log::{self, Curves, StepLog},
     method::Method,
@@ -36,7 +37,7 @@ use crate::{
     progress::Progress,
     scores::Scores,
     search::Setting,
-    settings::{AugmentName, SelectionName, Settings},
+    settings::{SelectionName, Settings},
 };
 
 /// What is trained, and on what.
@@ -44,6 +45,8 @@ pub struct Job<'a> {
     pub settings: &'a Settings,
     pub method: Method,
     pub setting: Setting,
+    /// Pictures of a domain in a step.
+    pub batch: usize,
     pub seed: u64,
     pub steps: usize,
     /// The net that all methods start from.
@@ -111,16 +114,22 @@ impl Files {
         if !self.finished.exists() {
             return Ok(None);
         }
-        Ok(Some(Trained {
-            finished: serde_json::from_slice(&fs::read(&self.finished)?)?,
-            scores: Scores::read(&self.scores)?,
-            curves: log::read(&self.steps)?,
-        }))
+        let read = || -> Result<Trained, Box<dyn Error>> {
+            Ok(Trained {
+                finished: serde_json::from_slice(&fs::read(&self.finished)?)?,
+                scores: Scores::read(&self.scores)?,
+                curves: log::read(&self.steps)?,
+            })
+        };
+        let trained = read().map_err(|error| {
+            format!(
+                "the training of {} is damaged ({error}): remove it to train again",
+                self.finished.display()
+            )
+        })?;
+        Ok(Some(trained))
     }
 }
-
-/// How often an interrupted training is able to go on.
-const BETWEEN_RECORDS: Duration = Duration::from_secs(10);
 
 /// How many seconds a forward and backward over a step's mini-batches takes.
 pub fn time_pass(job: &Job) -> Result<f64, Box<dyn Error>> {
@@ -150,7 +159,7 @@ pub fn train(job: &Job, progress: &mut Progress) -> Result<Trained, Box<dyn Erro
     fs::create_dir_all(&job.folder).map_err(|e| format!("{}: {e}", job.folder.display()))?;
     let files = Files::new(&job.folder);
     let config = job.method.config(&job.setting, job.seed);
-    let cost = config.passes_per_step(job.train.len())?;
+    let cost = config.passes(job.steps as u64, job.train.len())? / job.steps as f64;
     if let Some(trained) = files.read()? {
         progress.made_before(cost * job.steps as f64);
         return Ok(trained);
@@ -235,6 +244,7 @@ impl<'a> Training<'a> {
             return Ok(());
         }
         let mut saved = Instant::now();
+        let between = Duration::from_secs(self.job.settings.seconds_at_stake);
         let loader = self.loader.clone();
         for domains in loader.iter() {
             let lr = self.schedule.step();
@@ -245,7 +255,7 @@ impl<'a> Training<'a> {
             let made = report.step as usize + 1;
             self.evaluate(made)?;
             after(made, report.mean_loss());
-            if saved.elapsed() >= BETWEEN_RECORDS && made < self.job.steps {
+            if saved.elapsed() >= between && made < self.job.steps {
                 self.save()?;
                 saved = Instant::now();
             }
@@ -257,17 +267,20 @@ impl<'a> Training<'a> {
     fn evaluate(&mut self, made: usize) -> Result<(), Box<dyn Error>> {
         let last = made == self.job.steps;
         let choose = self.job.settings.selection == SelectionName::TrainingDomain;
-        let due = choose && made.is_multiple_of(self.job.settings.evaluate_every());
+        let every = self.job.steps.div_ceil(self.job.settings.evaluations);
+        let due = choose && made.is_multiple_of(every);
         if !last && !due {
             return Ok(());
         }
         let (net, normalization) = (self.net.valid(), self.normalization());
-        let validation = aucs(&net, normalization, &self.job.valid)?;
+        let threads = self.job.settings.threads;
+        let validation = aucs(&net, normalization, &self.job.valid, threads)?;
         let sum: f64 = validation.iter().map(|(_, auc)| auc).sum();
         let mean = (!validation.is_empty()).then(|| sum / validation.len() as f64);
         if (last && !choose) || self.best.mean.is_none() || mean > self.best.mean {
             net.clone().save_file(&self.files.weights)?;
-            DetectorConfig::new(self.job.settings).save(&self.files.weights)?;
+            let config = DetectorConfig::new(self.job.settings);
+            config.save(&self.files.weights, &self.job.train, &self.job.valid)?;
             self.best = Best {
                 step: made as u64,
                 validation,
@@ -301,17 +314,20 @@ impl<'a> Training<'a> {
     /// Tests the chosen weights.
     fn finish(&mut self) -> Result<(), Box<dyn Error>> {
         let seconds = self.seconds();
-        let net = self.net.valid().try_load_file(&self.files.weights)?;
+        let weights = &self.files.weights;
+        let net = self.net.valid().try_load_file(weights);
+        let net = net.map_err(|error| format!("{}: {error}", weights.display()))?;
         let normalization = self.normalization();
+        let threads = self.job.settings.threads;
         Scores::write(
             &self.files.scores,
-            &score(&net, normalization, &self.job.test)?,
+            &score(&net, normalization, &self.job.test, threads)?,
         )?;
         let finished = Finished {
             seconds,
             step: self.best.step,
             validation: self.best.validation.clone(),
-            oracle: aucs(&net, normalization, &self.job.oracle)?,
+            oracle: aucs(&net, normalization, &self.job.oracle, threads)?,
         };
         let text = serde_json::to_string_pretty(&finished)?;
         Ok(output::write(&self.files.finished, &text)?)
@@ -320,27 +336,15 @@ impl<'a> Training<'a> {
 
 fn loader(job: &Job) -> roga::Result<DomainDataLoader<Item, PictureBatch>> {
     let settings = job.settings;
-    // One domain by itself: as many pictures a step as with the others.
-    let alone = if job.train.len() == 1 {
-        settings.domains_alone()
-    } else {
-        1
-    };
     let device = job.start.devices().remove(0).autodiff();
     let mut loader =
         DomainDataLoaderBuilder::new(PictureBatcher(settings.backbone.normalization()))
-            .batch_size(job.setting.batch * alone)
+            .batch_size(job.batch)
             .seed(job.seed)
-            .num_workers(settings.threads.min(1))
+            .num_workers(settings.threads)
             .epoch(EpochLength::Steps(job.steps))
-            .set_device(device);
-    if settings.augment == AugmentName::Mirror {
-        loader = loader.augment(mirror);
-    }
-    if let Some(augment) = settings.augmentation() {
-        augment.check()?;
-        loader = loader.augment(move |item: Item, random| augmented(&augment, item, random));
-    }
+            .set_device(device)
+            .augment(augmentation(&settings.augment)?);
     for domain in &job.train {
         let classes: Vec<bool> = domain.about.iter().map(|about| about.forged).collect();
         let source = DomainSource::new(domain.clone()).with_classes(classes);
@@ -360,8 +364,9 @@ fn aucs(
     net: &Net,
     normalization: Normalization,
     domains: &[Domain],
+    threads: usize,
 ) -> Result<Aucs, Box<dyn Error>> {
-    let scores = score(net, normalization, domains)?.into_iter();
+    let scores = score(net, normalization, domains, threads)?.into_iter();
     let aucs = scores.map(|of| Ok((of.domain.clone(), of.roc()?.auc())));
     aucs.collect()
 }
@@ -372,6 +377,7 @@ pub fn score(
     net: &Net,
     normalization: Normalization,
     domains: &[Domain],
+    threads: usize,
 ) -> Result<Vec<Scores>, Box<dyn Error>> {
     let device = net.devices().remove(0);
     let mut known: HashMap<&str, f64> = HashMap::new();
@@ -382,9 +388,7 @@ pub fn score(
             .map(|(index, _)| index)
             .collect();
         for chunk in unknown.chunks(64) {
-            let pictures: roga::Result<Vec<_>> =
-                chunk.iter().map(|&index| domain.picture(index)).collect();
-            let pictures = pictures?;
+            let pictures = pictures(domain, chunk, threads)?;
             let pictures: Vec<_> = pictures.iter().map(|picture| &**picture).collect();
             let scores = scores(net.forward(tensor(&pictures, normalization, &device)));
             known.extend(chunk.iter().map(|&i| &*domain.about[i].id).zip(scores));

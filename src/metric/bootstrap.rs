@@ -52,7 +52,7 @@ impl BootstrapConfig {
     /// As [`init`](Self::init), and [`Error::Metric`] where there are not as many keys as labels, or
     /// fewer than two different ones.
     pub fn init_clusters<K: Ord>(&self, labels: &[bool], clusters: &[K]) -> Result<Bootstrap> {
-        self.check()?;
+        check(self.replicates, self.confidence)?;
         both_classes("bootstrap", labels)?;
         if clusters.len() != labels.len() {
             let (clusters, labels) = (clusters.len(), labels.len());
@@ -90,24 +90,25 @@ impl BootstrapConfig {
             strata,
         })
     }
+}
 
-    fn check(&self) -> Result<()> {
-        if self.replicates < 2 {
-            return Err(Error::Setting {
-                field: "replicates",
-                rule: "be at least 2",
-                value: self.replicates.to_string(),
-            });
-        }
-        if !(self.confidence > 0.0 && self.confidence < 1.0) {
-            return Err(Error::Setting {
-                field: "confidence",
-                rule: "be above 0 and below 1",
-                value: self.confidence.to_string(),
-            });
-        }
-        Ok(())
+/// What every bootstrap asks of its settings.
+pub(super) fn check(replicates: usize, confidence: f64) -> Result<()> {
+    if replicates < 2 {
+        return Err(Error::Setting {
+            field: "replicates",
+            rule: "be at least 2",
+            value: replicates.to_string(),
+        });
     }
+    if !(confidence > 0.0 && confidence < 1.0) {
+        return Err(Error::Setting {
+            field: "confidence",
+            rule: "be above 0 and below 1",
+            value: confidence.to_string(),
+        });
+    }
+    Ok(())
 }
 
 /// The bootstrap: how sure a metric is, from test sets drawn from the one at hand with replacement.
@@ -118,7 +119,9 @@ impl BootstrapConfig {
 /// deviation. A draw of one class only is drawn again; [`Interval::redrawn`] counts these.
 ///
 /// The draws are a function of the seed, the labels and the clusters, so that methods on the same
-/// test set meet the same draws.
+/// test set meet the same draws. For the AUC alone, [`ClusteredAuc`](super::ClusteredAuc) and
+/// [`ClusteredDeLong`](super::ClusteredDeLong) need no draws, and take several test sets that share
+/// their clusters.
 ///
 /// Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13; clusters:
 /// Field and Welsh, "Bootstrapping clustered data", Journal of the Royal Statistical Society B 69,
@@ -242,28 +245,6 @@ impl Bootstrap {
         self.run(|weights| Ok(metric(&self.roc(&a, weights)) - metric(&self.roc(&b, weights))))
     }
 
-    /// What is read off the ROC curve of every draw, in their order: to combine test sets of the same
-    /// clusters.
-    ///
-    /// Equal settings draw the same clusters of two test sets only where both have the same keys, each
-    /// with items of both classes. A key that one of them lacks, a draw that one of them
-    /// [draws again](Interval::redrawn), or a key of another kind in a
-    /// [stratified](BootstrapConfig::stratified) draw sets them apart.
-    ///
-    /// # Errors
-    ///
-    /// As [`roc_interval`](Self::roc_interval).
-    pub fn roc_replicates<S: Copy + Into<f64>>(
-        &self,
-        scores: &[S],
-        metric: impl Fn(&Roc) -> f64,
-    ) -> Result<Vec<f64>> {
-        let ranking = self.ranking(scores)?;
-        let (values, _) =
-            self.replicates(&mut |weights| finite(metric(&self.roc(&ranking, weights))))?;
-        Ok(values)
-    }
-
     fn ranking<S: Copy + Into<f64>>(&self, scores: &[S]) -> Result<Ranking> {
         Ok(Ranking::new(numbers("bootstrap", scores, &self.labels)?))
     }
@@ -282,9 +263,20 @@ impl Bootstrap {
 
     /// The interval of a statistic of how often each item was drawn.
     fn run(&self, mut statistic: impl FnMut(&[usize]) -> Result<f64>) -> Result<Interval> {
-        let mut statistic = |weights: &[usize]| finite(statistic(weights)?);
-        let estimate = statistic(&vec![1; self.labels.len()])?;
-        let (mut values, redrawn) = self.replicates(&mut statistic)?;
+        let mut statistic = |weights: &[usize]| {
+            let value = statistic(weights)?;
+            match value.is_finite() {
+                true => Ok(value),
+                false => Err(refused(format!("a value of the metric is {value}"))),
+            }
+        };
+        let mut weights = vec![1; self.labels.len()];
+        let estimate = statistic(&weights)?;
+        let (mut values, mut redrawn) = (Vec::with_capacity(self.config.replicates), 0);
+        for replicate in 0..self.config.replicates {
+            redrawn += self.draw(replicate, &mut weights);
+            values.push(statistic(&weights)?);
+        }
         values.sort_unstable_by(f64::total_cmp);
         let outside = (1.0 - self.config.confidence) / 2.0;
         Ok(Interval {
@@ -298,20 +290,6 @@ impl Bootstrap {
             stratified: self.config.stratified,
             redrawn,
         })
-    }
-
-    /// A statistic of every draw, and how many draws were drawn again.
-    fn replicates(
-        &self,
-        statistic: &mut dyn FnMut(&[usize]) -> Result<f64>,
-    ) -> Result<(Vec<f64>, usize)> {
-        let mut weights = vec![0; self.labels.len()];
-        let (mut values, mut redrawn) = (Vec::with_capacity(self.config.replicates), 0);
-        for replicate in 0..self.config.replicates {
-            redrawn += self.draw(replicate, &mut weights);
-            values.push(statistic(&weights)?);
-        }
-        Ok((values, redrawn))
     }
 
     /// Draws until there are items of both classes, which at least every other draw has. Says how
@@ -345,13 +323,6 @@ impl Bootstrap {
     }
 }
 
-fn finite(value: f64) -> Result<f64> {
-    match value.is_finite() {
-        true => Ok(value),
-        false => Err(refused(format!("a value of the metric is {value}"))),
-    }
-}
-
 /// Of sorted values: linear between the two nearest.
 pub(super) fn quantile(sorted: &[f64], part: f64) -> f64 {
     let place = part * (sorted.len() - 1) as f64;
@@ -378,14 +349,8 @@ fn refused(reason: String) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::items::normal, *};
     use crate::metric::{DeLong, accuracy, auc_standard_error, log_loss};
-
-    /// A standard normal number, by Box and Muller.
-    fn normal(random: &mut impl Rng) -> f64 {
-        let mut uniform = || (random.next_u64() >> 11) as f64 / (1_u64 << 53) as f64;
-        (-2.0 * (1.0 - uniform()).ln()).sqrt() * (std::f64::consts::TAU * uniform()).cos()
-    }
 
     /// Scores of two methods that share half of their variance, positives `shift` higher.
     fn sample(items: usize, shift: f64, seed: u64) -> ([Vec<f64>; 2], Vec<bool>) {

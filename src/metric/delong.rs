@@ -22,9 +22,9 @@ use crate::{Error, Result};
 /// round.
 ///
 /// **Items must be independent.** Frames of one video or pictures of one person are not, and the
-/// test then finds differences that are none: compare [`VideoScores`](super::VideoScores), or
-/// resample people with a [`Bootstrap`](super::Bootstrap). It is a test of two methods on one test
-/// set, not of their trainings: another seed is another difference.
+/// test then finds differences that are none: compare [`VideoScores`](super::VideoScores), or use
+/// [`ClusteredDeLong`](super::ClusteredDeLong) with people as its clusters. It is a test of two
+/// methods on one test set, not of their trainings: another seed is another difference.
 ///
 /// Source: DeLong, DeLong and Clarke-Pearson, "Comparing the areas under two or more correlated
 /// receiver operating characteristic curves: a nonparametric approach", Biometrics 44, 1988; in
@@ -88,7 +88,7 @@ impl DeLong {
     }
 }
 
-fn z(difference: f64, standard_error: f64) -> f64 {
+pub(super) fn z(difference: f64, standard_error: f64) -> f64 {
     match difference {
         0.0 => 0.0,
         _ => difference / standard_error,
@@ -99,8 +99,8 @@ fn z(difference: f64, standard_error: f64) -> f64 {
 /// difference, also without an error.
 ///
 /// For differences combined from several [`DeLong`] tests: of independent test sets, the variances
-/// add up. Test sets that share their real pictures or their people are not independent: resample
-/// the people of all of them with a [`Bootstrap`](super::Bootstrap).
+/// add up. Test sets that share their real pictures or their people are not independent:
+/// [`ClusteredDeLong`](super::ClusteredDeLong) is for them.
 ///
 /// ```
 /// # use roga::metric::two_sided_p;
@@ -114,7 +114,8 @@ pub fn two_sided_p(difference: f64, standard_error: f64) -> f64 {
 /// The standard error of an AUC over test sets of this size, by [`DeLong`]'s variance.
 ///
 /// Two methods on the same items can be told apart from about twice this difference on, sooner where
-/// they err on the same items. Items must be independent, as there.
+/// they err on the same items. Items must be independent, as there; where they are not,
+/// [`ClusteredAuc`](super::ClusteredAuc) has the error.
 ///
 /// # Errors
 ///
@@ -131,8 +132,8 @@ pub fn auc_standard_error<S: Copy + Into<f64>>(scores: &[S], labels: &[bool]) ->
     Ok(Placements::new(scores, labels)?.variance().sqrt())
 }
 
-/// For each item of a class, twice the number of items of the other class that it is rightly
-/// ordered with, ties counted by half; or the difference of two methods in this.
+/// The [placements](Ranking::placements) of the items of each class, or the differences of two
+/// methods in them.
 struct Placements {
     positives: Vec<i64>,
     negatives: Vec<i64>,
@@ -151,20 +152,7 @@ impl Placements {
                 });
             }
         }
-        let mut placed = vec![0; labels.len()];
-        let (mut negatives_below, mut positives_above) = (2 * negatives as i64, 0);
-        for tied in Ranking::new(scores).ties() {
-            let positives = tied.iter().filter(|(_, item)| labels[*item]).count() as i64;
-            let negatives = tied.len() as i64 - positives;
-            negatives_below -= 2 * negatives;
-            for &(_, item) in tied {
-                placed[item] = match labels[item] {
-                    true => negatives_below + negatives,
-                    false => positives_above + positives,
-                };
-            }
-            positives_above += 2 * positives;
-        }
+        let placed = Ranking::new(scores).placements(labels);
         let of = |class| {
             let items = placed
                 .iter()

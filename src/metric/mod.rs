@@ -7,7 +7,8 @@
 //! [`DetectionMetrics`] holds all of them for one test set, by frame and by video.
 //!
 //! How sure a number is, and whether one method is better than another on the same pictures:
-//! [`Bootstrap`] and [`DeLong`].
+//! [`DeLong`] for the AUC of independent items, [`ClusteredDeLong`] for that of clusters of them,
+//! over one or several test sets, and [`Bootstrap`] for any metric of one test set.
 //!
 //! Nothing is defined on no item, on items of one class only, or with a score that is not a number:
 //! each is an [`Error::Metric`](crate::Error::Metric), never a value that looks like one.
@@ -16,6 +17,7 @@ mod accuracy;
 mod average_precision;
 mod bootstrap;
 mod calibration;
+mod clustered;
 mod deepfakebench;
 mod delong;
 mod detection;
@@ -25,15 +27,18 @@ mod log_loss;
 mod ranking;
 mod roc;
 mod roc_band;
+mod scored_set;
 mod video;
 
 pub use accuracy::*;
 pub use bootstrap::*;
 pub use calibration::*;
+pub use clustered::*;
 pub use deepfakebench::*;
 pub use delong::*;
 pub use detection::*;
 pub use log_loss::*;
 pub use roc::*;
 pub use roc_band::*;
+pub use scored_set::*;
 pub use video::*;

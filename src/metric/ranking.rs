@@ -33,4 +33,25 @@ impl Ranking {
             (tied[0].0, negatives, positives)
         }))
     }
+
+    /// For each item, twice the number of items of the other class that it is rightly ordered with,
+    /// ties counted by half.
+    pub(super) fn placements(&self, labels: &[bool]) -> Vec<i64> {
+        let mut placements = vec![0; labels.len()];
+        let negatives = labels.iter().filter(|label| !**label).count();
+        let (mut negatives_below, mut positives_above) = (2 * negatives as i64, 0);
+        for tied in self.ties() {
+            let positives = tied.iter().filter(|(_, item)| labels[*item]).count() as i64;
+            let negatives = tied.len() as i64 - positives;
+            negatives_below -= 2 * negatives;
+            for &(_, item) in tied {
+                placements[item] = match labels[item] {
+                    true => negatives_below + negatives,
+                    false => positives_above + positives,
+                };
+            }
+            positives_above += 2 * positives;
+        }
+        placements
+    }
 }

@@ -1,8 +1,12 @@
-use std::collections::BTreeMap;
-
 use burn::config::Config;
+use rand::Rng;
 
-use super::{Roc, bootstrap::quantile, ranking::Ranking};
+use super::{
+    ScoredSet,
+    bootstrap::{check, quantile},
+    ranking::Ranking,
+    scored_set::number_clusters,
+};
 use crate::{
     Error, Result,
     domain::shuffle::{below, random},
@@ -11,31 +15,19 @@ use crate::{
 /// The settings of a [`RocBand`].
 #[derive(Config, Debug, PartialEq)]
 pub struct RocBandConfig {
-    /// How often the clusters are drawn again: at least 1. Default: 1000.
+    /// How often the clusters are drawn, at least 2. Default: 1000.
     #[config(default = 1000)]
-    pub draws: usize,
-    /// The part of the draws that lies within the band at each false positive rate: above 0, below
+    pub replicates: usize,
+    /// The part of the draws that lies within the band at each false positive rate, between 0 and
     /// 1. Default: 0.95.
     #[config(default = 0.95)]
-    pub level: f64,
+    pub confidence: f64,
     /// The number of false positive rates, evenly from 0 to 1: at least 2. Default: 101.
     #[config(default = 101)]
     pub points: usize,
     /// The seed of the draws: the same seed, the same band. Default: 0.
     #[config(default = 0)]
     pub seed: u64,
-}
-
-/// The items of one test set, as one net scores them.
-#[derive(Debug, Clone, Copy)]
-pub struct ScoredSet<'a, C> {
-    /// The score of every item, higher for what looks positive.
-    pub scores: &'a [f64],
-    /// Whether each item is positive.
-    pub labels: &'a [bool],
-    /// What each item belongs to: items of one cluster are not independent of each other, as the
-    /// pictures of one person or the frames of one video.
-    pub clusters: &'a [C],
 }
 
 /// A receiver operating characteristic with a band that says how far it would move with other
@@ -48,11 +40,11 @@ pub struct ScoredSet<'a, C> {
 /// The band is a percentile bootstrap over clusters. In every draw as many clusters as there are,
 /// of all sets together, are drawn with replacement; each brings along its items in every set,
 /// and the sets' curves are averaged again. At each false positive rate, $[\text{lower},
-/// \text{upper}]$ are the $(1 \mp \text{level}) / 2$ quantiles of the draws' true positive rates. A
-/// draw that leaves a set without one of its classes has no curve and does not count.
+/// \text{upper}]$ are the $(1 \mp \text{confidence}) / 2$ quantiles of the draws' true positive
+/// rates. A draw that leaves a set without one of its classes has no curve and is drawn again.
 ///
 /// So it is a band for the *true positive rate at each false positive rate by itself*: a whole
-/// curve leaves it somewhere more often than the level says. It holds what other clusters would
+/// curve leaves it somewhere more often than the confidence says. It holds what other clusters would
 /// change, given these nets; what another training would change is not in it. At a false positive
 /// rate of 0 it hangs on a handful of negatives and is not to be trusted.
 ///
@@ -83,8 +75,8 @@ pub struct RocBand {
     pub lower: Vec<f64>,
     /// The upper end of the band at each.
     pub upper: Vec<f64>,
-    /// How many draws had a curve.
-    pub draws: usize,
+    /// How many draws left a set without one of its classes, and were drawn again.
+    pub redrawn: usize,
 }
 
 impl RocBandConfig {
@@ -94,23 +86,15 @@ impl RocBandConfig {
     ///
     /// [`Error::Setting`] for the first of them.
     pub fn check(&self) -> Result<()> {
-        let level = self.level > 0.0 && self.level < 1.0;
-        for (field, rule, holds, value) in [
-            ("draws", "be at least 1", self.draws >= 1, self.draws as f64),
-            ("level", "be above 0 and below 1", level, self.level),
-            (
-                "points",
-                "be at least 2",
-                self.points >= 2,
-                self.points as f64,
-            ),
-        ] {
-            if !holds {
-                let value = value.to_string();
-                return Err(Error::Setting { field, rule, value });
-            }
+        check(self.replicates, self.confidence)?;
+        match self.points {
+            0 | 1 => Err(Error::Setting {
+                field: "points",
+                rule: "be at least 2",
+                value: self.points.to_string(),
+            }),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// The curve of these sets and its band.
@@ -118,65 +102,64 @@ impl RocBandConfig {
     /// # Errors
     ///
     /// [`Error::Setting`] for a setting out of its range. [`Error::Metric`] where there is no set, a
-    /// set has no [`Roc`] or not as many clusters as scores, or where no draw has a curve.
+    /// set has no [`Roc`](super::Roc) or not as many clusters as scores, or where 1000 draws in a row
+    /// have no curve.
     pub fn band<C: Ord>(&self, sets: &[ScoredSet<'_, C>]) -> Result<RocBand> {
         self.check()?;
-        let refused = |reason: String| Error::Metric {
-            metric: "ROC band",
-            reason,
-        };
-        if sets.is_empty() {
-            return Err(refused("there is no test set".into()));
-        }
-        let mut numbers = BTreeMap::new();
-        let mut ranked = Vec::new();
-        for set in sets {
-            Roc::new(set.scores, set.labels)?;
-            let (scores, clusters) = (set.scores.len(), set.clusters.len());
-            if scores != clusters {
-                let found = format!("there are {scores} scores and {clusters} clusters");
-                return Err(refused(found));
-            }
-            ranked.push(Ranked::new(set, &mut numbers));
-        }
+        let (clusters, count) = number_clusters("ROC band", sets)?;
+        let ranked: Vec<Ranked<'_>> = sets.iter().zip(clusters).map(Ranked::new).collect();
         let last = (self.points - 1) as f64;
         let fpr: Vec<f64> = (0..self.points).map(|place| place as f64 / last).collect();
         // Every set has both classes.
-        let tpr = average(&ranked, &vec![1; numbers.len()], &fpr)
-            .ok_or_else(|| refused("a set has items of one class only".into()))?;
-        let draws: Vec<Vec<f64>> = (0..self.draws as u64)
-            .filter_map(|draw| {
-                let weights = drawn(numbers.len(), [self.seed, draw, 0, 0]);
-                average(&ranked, &weights, &fpr)
-            })
-            .collect();
-        if draws.is_empty() {
-            let found = "too few clusters: no draw of them has items of both classes in every set";
-            return Err(refused(found.into()));
+        let tpr = average(&ranked, &vec![1; count], &fpr)
+            .ok_or_else(|| refused("a set has items of one class only"))?;
+        let (mut draws, mut redrawn) = (Vec::with_capacity(self.replicates), 0);
+        for replicate in 0..self.replicates as u64 {
+            let mut random = random([self.seed, replicate, 0, 0]);
+            let curve = (0..TRIES).find_map(|tries| {
+                let curve = average(&ranked, &drawn(count, &mut random), &fpr)?;
+                Some((curve, tries))
+            });
+            let (curve, tries) = curve.ok_or_else(|| {
+                refused(
+                    "too few clusters: 1000 draws in a row left a set without one of its classes",
+                )
+            })?;
+            redrawn += tries;
+            draws.push(curve);
         }
         let (mut lower, mut upper) = (Vec::new(), Vec::new());
         for place in 0..fpr.len() {
             let mut at: Vec<f64> = draws.iter().map(|draw| draw[place]).collect();
             at.sort_unstable_by(f64::total_cmp);
-            lower.push(quantile(&at, 0.5 * (1.0 - self.level)));
-            upper.push(quantile(&at, 0.5 * (1.0 + self.level)));
+            lower.push(quantile(&at, 0.5 * (1.0 - self.confidence)));
+            upper.push(quantile(&at, 0.5 * (1.0 + self.confidence)));
         }
         Ok(RocBand {
             fpr,
             tpr,
             lower,
             upper,
-            draws: draws.len(),
+            redrawn,
         })
     }
 }
 
+/// How often a draw without a curve is drawn, at most: with many sets, hardly any may have one.
+const TRIES: usize = 1000;
+
+fn refused(reason: &str) -> Error {
+    Error::Metric {
+        metric: "ROC band",
+        reason: reason.into(),
+    }
+}
+
 /// How often each cluster is drawn, with replacement.
-fn drawn(clusters: usize, words: [u64; 4]) -> Vec<usize> {
-    let mut random = random(words);
+fn drawn(clusters: usize, random: &mut impl Rng) -> Vec<usize> {
     let mut weights = vec![0; clusters];
     for _ in 0..clusters {
-        weights[below(clusters, &mut random)] += 1;
+        weights[below(clusters, random)] += 1;
     }
     weights
 }
@@ -202,15 +185,11 @@ struct Ranked<'a> {
 }
 
 impl<'a> Ranked<'a> {
-    fn new<C: Ord>(set: &ScoredSet<'a, C>, numbers: &mut BTreeMap<&'a C, usize>) -> Self {
-        let number = |cluster| {
-            let next = numbers.len();
-            *numbers.entry(cluster).or_insert(next)
-        };
+    fn new<C>((set, clusters): (&ScoredSet<'a, C>, Vec<usize>)) -> Self {
         Self {
             ranking: Ranking::new(set.scores.to_vec()),
             labels: set.labels,
-            clusters: set.clusters.iter().map(number).collect(),
+            clusters,
         }
     }
 
@@ -246,6 +225,7 @@ mod tests {
     use rand::RngExt;
 
     use super::*;
+    use crate::metric::Roc;
 
     fn set<'a>(scores: &'a [f64], labels: &'a [bool], people: &'a [usize]) -> ScoredSet<'a, usize> {
         ScoredSet {
@@ -277,7 +257,7 @@ mod tests {
     #[test]
     fn the_curve_is_that_of_the_set() {
         let (scores, labels, people) = drawn_set(50, 1);
-        let config = RocBandConfig::new().with_points(41).with_draws(50);
+        let config = RocBandConfig::new().with_points(41).with_replicates(50);
         let band = config.band(&[set(&scores, &labels, &people)]).unwrap();
         let points: Vec<_> = Roc::new(&scores, &labels).unwrap().points().collect();
         for (fpr, tpr) in band.fpr.iter().zip(&band.tpr) {
@@ -293,7 +273,7 @@ mod tests {
     #[test]
     fn a_curve_by_hand() {
         let (scores, labels) = ([0.9, 0.7, 0.7, 0.1], [true, false, true, false]);
-        let config = RocBandConfig::new().with_points(5).with_draws(1);
+        let config = RocBandConfig::new().with_points(5).with_replicates(2);
         let band = config.band(&[set(&scores, &labels, &[0; 4])]).unwrap();
         // Up to (0, 1/2), the tie to (1/2, 1), then straight on.
         assert_eq!(band.tpr, [0.5, 0.75, 1.0, 1.0, 1.0]);
@@ -316,7 +296,7 @@ mod tests {
         let band = RocBandConfig::new()
             .band(&[set(&scores, &labels, &people)])
             .unwrap();
-        assert_eq!(band.draws, 1000);
+        assert_eq!(band.redrawn, 0);
         for numbers in [&band.tpr, &band.lower, &band.upper] {
             assert!(numbers.windows(2).all(|pair| pair[0] <= pair[1] + 1e-12));
             assert!(numbers.iter().all(|tpr| (0.0..=1.0 + 1e-12).contains(tpr)));
@@ -363,15 +343,15 @@ mod tests {
     /// The true curve is that of 4000 people; bands of 60 others are to hold it about as often as
     /// they say.
     #[test]
-    fn the_level_is_kept() {
+    fn the_confidence_is_kept() {
         let (scores, labels, people) = drawn_set(4000, 9);
         let config = RocBandConfig::new()
             .with_points(5)
-            .with_draws(300)
-            .with_level(0.9);
+            .with_replicates(300)
+            .with_confidence(0.9);
         let truth = config
             .clone()
-            .with_draws(1)
+            .with_replicates(2)
             .band(&[set(&scores, &labels, &people)]);
         let truth = truth.unwrap().tpr;
         let mut inside = 0;
@@ -399,16 +379,30 @@ mod tests {
             set(&scores, &[true; 2], &[1, 1])
         ]));
         for (config, field) in [
-            (RocBandConfig::new().with_draws(0), "draws"),
-            (RocBandConfig::new().with_level(1.0), "level"),
-            (RocBandConfig::new().with_level(f64::NAN), "level"),
+            (RocBandConfig::new().with_replicates(1), "replicates"),
+            (RocBandConfig::new().with_confidence(1.0), "confidence"),
+            (RocBandConfig::new().with_confidence(f64::NAN), "confidence"),
             (RocBandConfig::new().with_points(1), "points"),
         ] {
             let error = config.band(&[set(&scores, &labels, &[1, 1])]).unwrap_err();
             assert!(error.to_string().starts_with(field), "{error}");
         }
-        // Each cluster has one class: draws without the other do not count.
+    }
+
+    #[test]
+    fn draws_without_a_class_are_drawn_again() {
+        let config = RocBandConfig::new();
+        let (scores, labels) = ([0.1, 0.2], [true, false]);
+        // Each cluster has one class: every other draw has one only.
         let band = config.band(&[set(&scores, &labels, &[1, 2])]).unwrap();
-        assert!(band.draws > 300 && band.draws < 700);
+        assert!((850..1150).contains(&band.redrawn), "{}", band.redrawn);
+        // All of forty clusters are needed, which next to no draw has.
+        let clusters: Vec<usize> = (0..40).collect();
+        let sets: Vec<_> = clusters
+            .chunks(2)
+            .map(|pair| set(&scores, &labels, pair))
+            .collect();
+        let error = config.band(&sets).unwrap_err();
+        assert!(error.to_string().contains("too few clusters"), "{error}");
     }
 }

@@ -1,6 +1,6 @@
 //! Methods × domains left out × seeds, and tables of what came out.
 
-use std::{error::Error, path::Path, sync::Arc, time::Instant};
+use std::{collections::BTreeMap, error::Error, path::Path, sync::Arc, time::Instant};
 
 use burn::tensor::Device;
 use roga::{
@@ -17,7 +17,7 @@ use crate::{
     search::Setting,
     settings::{self, ProtocolName, SelectionName, Settings},
     terminal,
-    training::{self, Aucs, Job, Trained},
+    training::{self, Aucs, Finished, Job, Trained},
 };
 
 /// Trains and tests everything that the settings ask for, but for what an earlier run of the same
@@ -33,6 +33,7 @@ pub fn compare(settings: &Settings, output: &Path, restart: bool) -> Result<(), 
     Provenance::new("compare", &data).write(output)?;
 
     let turns = turns(settings, &data)?;
+    check_selection(settings, &data)?;
     let mut comparison = Comparison {
         settings,
         output,
@@ -50,11 +51,14 @@ pub fn compare(settings: &Settings, output: &Path, restart: bool) -> Result<(), 
         }
     }
     let Comparison {
-        progress, results, ..
+        progress,
+        mut results,
+        ..
     } = comparison;
     progress.finish();
+    let paths = results.save(output)?;
     terminal::say(&format!("\n{}", results.tables()));
-    for path in results.save(output)? {
+    for path in paths {
         terminal::say(&path.display().to_string());
     }
     results.check_alone()
@@ -68,6 +72,7 @@ fn turns(settings: &Settings, data: &Data) -> Result<Vec<DomainSplit>, Box<dyn E
         .into_iter()
         .filter(|name| !train.contains(name))
         .collect();
+    check_folders(train.iter().chain(&other))?;
     let protocol = match settings.protocol {
         ProtocolName::LeaveOneOut => Protocol::LeaveOneDomainOut,
         ProtocolName::Within => Protocol::WithinDomain,
@@ -96,6 +101,46 @@ fn turns(settings: &Settings, data: &Data) -> Result<Vec<DomainSplit>, Box<dyn E
             || settings.leaves_out(*place, &turn.test()[0])
     });
     Ok(chosen.map(|(_, turn)| turn).collect())
+}
+
+/// Refuses, before anything is trained, a selection that has nothing to choose by.
+fn check_selection(settings: &Settings, data: &Data) -> Result<(), Box<dyn Error>> {
+    let chooses = match settings.selection {
+        SelectionName::Last => false,
+        SelectionName::TrainingDomain => true,
+        SelectionName::HeldOutDomain | SelectionName::Oracle => settings.draws > 1,
+    };
+    if chooses && data.valid.is_empty() {
+        return Err(
+            "--selection needs pictures to validate on: a --valid-share above 0, or a `val` \
+                    part of the data"
+                .into(),
+        );
+    }
+    if chooses
+        && (settings.selection, settings.protocol) == (SelectionName::Oracle, ProtocolName::Cross)
+    {
+        return Err(
+            "--selection oracle needs validation parts of the test domains, which --protocol \
+                    cross has not"
+                .into(),
+        );
+    }
+    Ok(())
+}
+
+/// Two domains in one folder would be taken for one training; some file systems tell no case.
+fn check_folders<'a>(domains: impl Iterator<Item = &'a Arc<str>>) -> Result<(), String> {
+    let mut folders = BTreeMap::new();
+    for name in domains {
+        let folder = output::file_name(name).to_lowercase();
+        if let Some(other) = folders.insert(folder, name) {
+            return Err(format!(
+                "domains must have names that differ as folders, but `{other}` and `{name}` do not"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// The turn's name, in folders and tables.
@@ -144,7 +189,7 @@ impl<'a> Comparison<'a> {
         for steps in self.steps(turn, method)? {
             total = total + cost(steps, turn.train().len())?.times(settings.seeds.len() as u64);
         }
-        if self.draws(method) > 1 {
+        if self.draws(method) > 1 && self.selection() != Selection::HeldOutDomain {
             // The chosen draw's training is one of the first seed's.
             let more = self.draws(method) as u64 - 1;
             total = total + cost(settings.steps, turn.train().len())?.times(more);
@@ -220,15 +265,22 @@ impl<'a> Comparison<'a> {
         let mut candidates = Vec::new();
         for draw in 0..draws {
             let setting = self.settings.setting(draw)?;
-            let trained = self.train(turn, turn.train(), method, &setting, run)?;
-            let mut candidate = Candidate::new(setting.draw, trained.finished.step)
-                .with_validation(trained.finished.validation);
-            if self.selection() == Selection::Oracle {
-                candidate = candidate.with_oracle(trained.finished.oracle);
-            }
             if self.selection() == Selection::HeldOutDomain {
-                candidate = candidate.with_held_out(self.held_out(turn, method, &setting, run)?);
+                let held_out = self.held_out(turn, method, &setting, run)?;
+                let candidate = Candidate::new(setting.draw, run.1 as u64);
+                candidates.push(candidate.with_held_out(held_out));
+                continue;
             }
+            let Finished {
+                step,
+                validation,
+                oracle,
+                ..
+            } = self
+                .train(turn, turn.train(), method, &setting, run)?
+                .finished;
+            let candidate = Candidate::new(setting.draw, step);
+            let candidate = candidate.with_validation(validation).with_oracle(oracle);
             candidates.push(candidate);
         }
         let chosen = self.selection().choose(turn, &candidates)?;
@@ -267,7 +319,7 @@ impl<'a> Comparison<'a> {
             0 => String::new(),
             draw => format!("-draw-{draw}"),
         };
-        let domains = format!("{turn}{held_out}").replace('/', "-");
+        let domains = output::file_name(&format!("{turn}{held_out}"));
         format!("runs/{domains}/{method}{draw}/seed-{seed}-steps-{steps}")
     }
 
@@ -315,6 +367,11 @@ impl<'a> Comparison<'a> {
             named.cloned().collect()
         };
         let data = self.data;
+        // One domain by itself: as many pictures a step as all but one would have.
+        let times = match self.settings.protocol {
+            ProtocolName::Within => data.train.len().saturating_sub(1).max(1),
+            _ => 1,
+        };
         let mut test = Vec::new();
         if held_out.is_none() {
             test = of(&data.test, turn.test());
@@ -330,6 +387,7 @@ impl<'a> Comparison<'a> {
             settings: self.settings,
             method,
             setting: setting.clone(),
+            batch: setting.batch * times,
             seed,
             steps,
             start,

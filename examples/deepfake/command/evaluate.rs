@@ -31,14 +31,15 @@ pub fn evaluate(
     output::prepare(output, "evaluate", &settings, restart)?;
     let progress = Progress::new();
     progress.say("the pictures are made or listed");
-    let data = Data::new(&settings)?;
+    let data = Data::to_test(&settings)?;
+    detector.check_unseen(&data.test)?;
     let provenance = Provenance {
         detector: Some(fs::canonicalize(detector_path)?),
         ..Provenance::new("evaluate", &data)
     };
     provenance.write(output)?;
     let normalization = detector.config.backbone.normalization();
-    let scores = training::score(&detector.net, normalization, &data.test)?;
+    let scores = training::score(&detector.net, normalization, &data.test, settings.threads)?;
     Scores::write(&output.join("scores.csv"), &scores)?;
     write(&scores, output)
 }
@@ -54,13 +55,21 @@ pub fn write(scores: &[Scores], output: &Path) -> Result<(), Box<dyn Error>> {
     line("|---|---|---|---|---|---|---|---|---|---|---|");
     for of in scores {
         let metrics = output::measure(of)?;
+        // There is none of one person alone.
         let interval = BootstrapConfig::new()
-            .init_clusters(&of.forged, &of.people)?
-            .roc_interval(&of.scores, Roc::auc)?;
-        let interval = format!("{:.3} to {:.3}", interval.lower, interval.upper);
-        line(&row(&of.domain, "picture", &interval, &metrics.frame));
+            .init_clusters(&of.forged, &of.people)
+            .and_then(|bootstrap| bootstrap.roc_interval(&of.scores, Roc::auc));
+        let interval = interval.map_or(String::new(), |interval| {
+            format!("{:.3} to {:.3}", interval.lower, interval.upper)
+        });
+        line(&row(
+            &output::cell(&of.domain),
+            "picture",
+            &interval,
+            &metrics.frame,
+        ));
         if let Some(video) = &metrics.video {
-            line(&row(&of.domain, "video", "", &video.metrics));
+            line(&row(&output::cell(&of.domain), "video", "", &video.metrics));
         }
         all.insert(of.domain.clone(), metrics);
     }

@@ -4,6 +4,7 @@ pub mod compare;
 pub mod evaluate;
 pub mod explain;
 pub mod forge;
+pub mod frames;
 pub mod inspect;
 pub mod predict;
 pub mod report;

@@ -10,7 +10,7 @@ use crate::{
     detector,
     output::{self, Provenance},
     progress::Progress,
-    settings::{self, Settings},
+    settings::{self, SelectionName, Settings},
     terminal,
     training::{self, Job},
 };
@@ -18,6 +18,11 @@ use crate::{
 /// Trains the first of the methods on all domains and tests it on people never seen. What an
 /// interrupted run of the same command has left, it goes on with.
 pub fn train(settings: &Settings, output: &Path, restart: bool) -> Result<(), Box<dyn Error>> {
+    if settings.draws > 1 || settings.selection == SelectionName::Oracle {
+        return Err(
+            "--draws and --selection oracle are for compare: train makes one detector".into(),
+        );
+    }
     let device = settings::device(&settings.device)?.autodiff();
     output::prepare(output, "train", settings, restart)?;
     let mut progress = Progress::new();
@@ -38,6 +43,7 @@ pub fn train(settings: &Settings, output: &Path, restart: bool) -> Result<(), Bo
     let job = Job {
         settings,
         method,
+        batch: setting.batch,
         setting,
         seed,
         steps: settings.steps,

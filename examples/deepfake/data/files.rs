@@ -1,18 +1,21 @@
 //! Sets of real and forged pictures on disk.
 
 use std::{
-    collections::BTreeMap,
+    collections::HashMap,
     error::Error,
+    panic,
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
+    thread,
 };
 
 use image::RgbImage;
 use roga::{
     detector::{
+        compression::Compression,
         data::{
             CheckConfig, DeepfakeBenchConfig, FolderConfig, HashContent, Label, Listing,
-            ManifestConfig, OnProblem, PictureSet, SelectConfig, Split,
+            ManifestConfig, OnProblem, PictureRecord, PictureSet, SelectConfig, Split,
         },
         encode::EncodeConfig,
     },
@@ -21,55 +24,82 @@ use roga::{
 
 use super::{About, Data, Domain, Pictures};
 use crate::{
-    settings::{self, ProtocolName, SelectionName, Settings},
+    settings::{self, Settings},
     terminal,
 };
 
 /// The sets of the settings, in the parts their makers or the split seed put them in.
 pub fn data(settings: &Settings) -> Result<Data, Box<dyn Error>> {
     let set = open(&settings.data, settings)?;
-    let mut hash = set.hash(HashContent::Sizes)?;
-    let [train, valid, mut test] = parts(&set, settings)?;
-    if settings.selection == SelectionName::Last && settings.draws == 1 && !valid.is_empty() {
-        // Nothing is chosen: what was to choose by stays out of both sides.
-        terminal::warn(&format!(
-            "{} pictures to validate on are not used",
-            valid.len()
-        ));
-    }
-    let to_domains = |set: &PictureSet| domains(set, settings);
-    let mut tested = to_domains(&test)?;
-    if !settings.test_data.is_empty() {
-        test = open(&settings.test_data, settings)?;
-        hash = format!("{hash}+{}", test.hash(HashContent::Sizes)?);
-        let other = match has_split(&test) {
-            true => test.select(&SelectConfig::new().with_split(Some(Split::Test)))?,
-            false => test,
-        };
-        let mut other = to_domains(&other)?;
-        if settings.protocol == ProtocolName::Cross {
-            let known = |name: &Arc<str>| tested.iter().any(|domain| domain.name == *name);
-            for domain in other.iter_mut().filter(|domain| known(&domain.name)) {
-                domain.name = format!("test/{}", domain.name).into();
-            }
-        }
-        tested.extend(other);
-    }
+    let mut hash = set.hash(HashContent::Bytes)?;
+    let [train, valid, test] = parts(&set, settings)?;
     let valid = match settings.valid_share() > 0.0 {
-        true => to_domains(&valid)?,
+        true => domains(&valid, settings)?,
         false => Vec::new(),
     };
+    let test = domains(&test, settings)?;
+    let mut tested = test.clone();
+    if !settings.test_data.is_empty() {
+        let other = open_to_test(&settings.test_data, settings)?;
+        hash = format!("{hash}+{}", other.hash(HashContent::Bytes)?);
+        join(&mut tested, domains(&other, settings)?);
+    }
     Ok(Data {
-        train: to_domains(&train)?,
+        train: domains(&train, settings)?,
         valid,
-        test_seen: tested.clone(),
+        test_seen: test,
         test: tested,
         hash,
     })
 }
 
+/// Sets to test on: all of them, or what their makers test on.
+pub fn to_test(settings: &Settings) -> Result<Data, Box<dyn Error>> {
+    let paths: Vec<PathBuf> = [&settings.data[..], &settings.test_data].concat();
+    let set = open_to_test(&paths, settings)?;
+    Ok(Data {
+        train: Vec::new(),
+        valid: Vec::new(),
+        test_seen: Vec::new(),
+        test: domains(&set, settings)?,
+        hash: set.hash(HashContent::Bytes)?,
+    })
+}
+
+/// Other domains beside those that are there; one of a name that is there gets another.
+fn join(tested: &mut Vec<Domain>, others: Vec<Domain>) {
+    for mut domain in others {
+        while tested.iter().any(|known| known.name == domain.name) {
+            domain.name = format!("test/{}", domain.name).into();
+        }
+        for about in &mut domain.about {
+            about.id = format!("test/{}", about.id).into();
+        }
+        tested.push(domain);
+    }
+}
+
 /// Lists of all paths as one, of each picture what the settings ask for, checked.
 pub fn open(paths: &[PathBuf], settings: &Settings) -> Result<PictureSet, Box<dyn Error>> {
+    check(list(paths, settings)?, settings)
+}
+
+/// Of sets that their makers have split only the test part is looked at: in several of them people
+/// are in two parts.
+fn open_to_test(paths: &[PathBuf], settings: &Settings) -> Result<PictureSet, Box<dyn Error>> {
+    let listing = list(paths, settings)?;
+    let listing = match listing
+        .records()
+        .iter()
+        .any(|record| record.split.is_some())
+    {
+        true => listing.select(&SelectConfig::new().with_split(Some(Split::Test)))?,
+        false => listing,
+    };
+    check(listing, settings)
+}
+
+fn list(paths: &[PathBuf], settings: &Settings) -> roga::Result<Listing> {
     let mut listing = Listing::default();
     for path in paths {
         listing = listing.join(read(path, settings)?);
@@ -77,6 +107,10 @@ pub fn open(paths: &[PathBuf], settings: &Settings) -> Result<PictureSet, Box<dy
     let select = SelectConfig::new()
         .with_compression(Some(settings.compression))
         .with_frames_per_video(Some(settings.frames));
+    listing.select(&select)
+}
+
+fn check(listing: Listing, settings: &Settings) -> Result<PictureSet, Box<dyn Error>> {
     let on_problem = match settings.on_problem {
         settings::OnProblem::Refuse => OnProblem::Refuse,
         settings::OnProblem::Skip => OnProblem::Skip,
@@ -84,7 +118,7 @@ pub fn open(paths: &[PathBuf], settings: &Settings) -> Result<PictureSet, Box<dy
     let check = CheckConfig::new()
         .with_on_problem(on_problem)
         .with_threads(settings.threads);
-    let set = listing.select(&select)?.check(&check)?;
+    let set = listing.check(&check)?;
     if set.left_out() > 0 {
         let (count, skipped) = (set.left_out(), set.skipped());
         terminal::warn(&format!("{count} pictures are left out: {skipped}"));
@@ -103,54 +137,114 @@ fn read(path: &Path, settings: &Settings) -> roga::Result<Listing> {
     }
 }
 
-fn has_split(set: &PictureSet) -> bool {
-    set.records().any(|record| record.split.is_some())
-}
-
 /// To train, to validate and to test on: the makers' split, or one by person.
 fn parts(set: &PictureSet, settings: &Settings) -> Result<[PictureSet; 3], Box<dyn Error>> {
-    if has_split(set) {
+    let without = set
+        .records()
+        .filter(|record| record.split.is_none())
+        .count();
+    if without < set.len() {
         let of = |split| set.select(&SelectConfig::new().with_split(Some(split)));
+        if without > 0 {
+            terminal::warn(&format!("{without} pictures are in no part and not used"));
+        }
         return Ok([of(Split::Train)?, of(Split::Val)?, of(Split::Test)?]);
     }
     let groups = set.person_groups();
-    let (valid, test) = (settings.valid_share(), settings.test_share);
-    let shares = [1.0 - valid - test, valid, test];
+    let shares = settings.shares();
     let split = GroupSplit::new(groups.iter().cloned(), &shares, settings.split_seed)?;
     let indices = split.indices(&groups);
     let part = |part: usize| set.subset(&indices[part]);
     Ok([part(0)?, part(1)?, part(2)?])
 }
 
-/// Every method of forgery with the real pictures beside it. Pictures are read once.
+/// Every method of forgery with the real pictures beside it, at every level of compression. A
+/// picture that several of them have is read once.
 fn domains(set: &PictureSet, settings: &Settings) -> Result<Vec<Domain>, Box<dyn Error>> {
-    let places: BTreeMap<&str, usize> = set
+    let key = |record: &Arc<PictureRecord>| Arc::as_ptr(record);
+    let places: HashMap<_, usize> = set.records().map(key).zip(0..).collect();
+    let mut known: HashMap<&str, usize> = HashMap::new();
+    // Sets below different roots may have names in common.
+    let ids: Vec<Arc<str>> = set
         .records()
-        .enumerate()
-        .map(|(i, r)| (&*r.id, i))
+        .map(|record| {
+            let count = known.entry(&record.id).or_insert(0);
+            *count += 1;
+            match *count {
+                1 => record.id.as_str().into(),
+                count => format!("{count}:{}", record.id).into(),
+            }
+        })
         .collect();
-    let groups = set.person_groups();
     let files: Arc<dyn Pictures> = Arc::new(Files {
         kept: (0..set.len()).map(|_| OnceLock::new()).collect(),
         keep: set.len() <= KEPT_BYTES / (3 * settings.size as usize * settings.size as usize),
         set: set.clone(),
         encode: settings.encode(),
     });
-    let domains = set.domains().into_iter().map(|(name, part)| {
-        let about = part.records().map(|record| About {
-            id: record.id.as_str().into(),
-            forged: record.label == Label::Fake,
-            person: groups[places[&*record.id]].clone(),
-            video: record.video.clone(),
-        });
-        Domain {
+    let mut domains = Vec::new();
+    for (name, part) in set.domains() {
+        let places: Vec<usize> = part.records().map(|record| places[&key(record)]).collect();
+        let about = part.records().zip(&places);
+        let about = about.map(|(record, place)| about_of(record, ids[*place].clone()));
+        let domain = Domain {
             name,
             about: about.collect(),
-            places: part.records().map(|record| places[&*record.id]).collect(),
+            places,
             pictures: files.clone(),
+        };
+        match settings.levels.is_empty() {
+            true => domains.push(domain),
+            false => domains.extend(settings.levels.iter().map(|q| domain.compressed(*q))),
         }
-    });
-    Ok(domains.collect())
+    }
+    Ok(domains)
+}
+
+fn about_of(record: &PictureRecord, id: Arc<str>) -> About {
+    About {
+        id,
+        forged: record.label == Label::Fake,
+        people: match record.persons.is_empty() {
+            true => vec![record.video.clone()],
+            false => record.persons.clone(),
+        },
+        video: record.video.clone(),
+    }
+}
+
+impl Domain {
+    /// The same at a level of compression, as a domain of its own.
+    fn compressed(&self, quality: u8) -> Self {
+        let level = Compression::jpeg(quality);
+        let about = self.about.iter().map(|about| About {
+            id: format!("{}@{}", about.id, level.name).into(),
+            ..about.clone()
+        });
+        Self {
+            name: format!("{}/{}", self.name, level.name).into(),
+            about: about.collect(),
+            places: self.places.clone(),
+            pictures: Arc::new(Compressed {
+                pictures: self.pictures.clone(),
+                level,
+            }),
+        }
+    }
+}
+
+/// Pictures after a JPEG.
+struct Compressed {
+    pictures: Arc<dyn Pictures>,
+    level: Compression,
+}
+
+impl Pictures for Compressed {
+    fn picture(&self, index: usize) -> roga::Result<Arc<RgbImage>> {
+        let picture = self.pictures.picture(index)?;
+        let encoded = self.level.apply(&picture, index as u64)?;
+        Ok(Arc::new(encoded.picture))
+    }
 }
 
 /// How much of the nets' inputs is kept in memory.
@@ -176,4 +270,30 @@ impl Pictures for Files {
         }
         Ok(picture)
     }
+}
+
+/// Several pictures, read on several threads; 0 for as many as the machine has.
+pub fn pictures(
+    domain: &Domain,
+    indices: &[usize],
+    threads: usize,
+) -> roga::Result<Vec<Arc<RgbImage>>> {
+    let available = || thread::available_parallelism().map_or(1, usize::from);
+    let threads = if threads == 0 { available() } else { threads };
+    let part = indices.len().div_ceil(threads).max(1);
+    let read = |part: &[usize]| -> roga::Result<Vec<Arc<RgbImage>>> {
+        part.iter().map(|&index| domain.picture(index)).collect()
+    };
+    let parts: roga::Result<Vec<_>> = thread::scope(|scope| {
+        let readers = indices
+            .chunks(part)
+            .map(|part| scope.spawn(move || read(part)));
+        let readers: Vec<_> = readers.collect();
+        let join = |reader: thread::ScopedJoinHandle<'_, _>| match reader.join() {
+            Ok(pictures) => pictures,
+            Err(cause) => panic::resume_unwind(cause),
+        };
+        readers.into_iter().map(join).collect()
+    });
+    Ok(parts?.concat())
 }

@@ -25,24 +25,13 @@ use crate::{settings::Settings, terminal};
 /// The forgeries of the faces, of people to train, to validate and to test on.
 pub fn data(settings: &Settings) -> Result<Data, Box<dyn Error>> {
     let source = source(settings)?;
-    let shares = [
-        1.0 - settings.valid_share() - settings.test_share,
-        settings.test_share,
-        settings.valid_share(),
-    ];
-    // Without a part to validate on, the same split as of two parts.
-    let shares = if shares[2] > 0.0 {
-        &shares[..]
-    } else {
-        &shares[..2]
-    };
-    let parts = split_by_person(&source, shares, settings.split_seed)?;
-    let part = |part: usize, copies: usize| match parts.get(part) {
-        Some(faces) => domains(settings, &source, faces, copies),
-        None => Ok(Vec::new()),
+    let parts = split_by_person(&source, &settings.shares(), settings.split_seed)?;
+    let part = |part: usize, copies: usize| match parts[part].is_empty() {
+        true => Ok(Vec::new()),
+        false => domains(settings, &source, &parts[part], copies),
     };
     let (copies, test_copies) = (settings.copies(), settings.test_copies());
-    let test = part(1, test_copies)?;
+    let test = part(2, test_copies)?;
     let other = match &settings.test_faces {
         Some(folder) => others(settings, folder)?,
         None => Vec::new(),
@@ -53,7 +42,7 @@ pub fn data(settings: &Settings) -> Result<Data, Box<dyn Error>> {
         train: part(0, copies)?,
         test_seen: test.iter().map(|d| d.only(of_first_copies)).collect(),
         test: test.into_iter().chain(other).collect(),
-        valid: part(2, copies)?,
+        valid: part(1, copies)?,
         hash: hash(settings)?,
     })
 }
@@ -91,6 +80,9 @@ fn others(settings: &Settings, folder: &Path) -> Result<Vec<Domain>, Box<dyn Err
     let name = name.unwrap_or("others".into());
     for domain in &mut domains {
         domain.name = format!("{name}/{}", domain.name).into();
+        for about in &mut domain.about {
+            about.id = format!("{name}/{}", about.id).into();
+        }
     }
     Ok(domains)
 }
@@ -217,7 +209,7 @@ fn domain(
         About {
             id: format!("{person}/{source}/{class}/{}", index / 2 % copies).into(),
             forged: sample.label == 1,
-            person: person.clone(),
+            people: vec![person.clone()],
             video: format!("{class}/{person}/{source}").into(),
         }
     });

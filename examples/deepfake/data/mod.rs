@@ -12,13 +12,13 @@ use burn::{
     },
     tensor::{Device, Int, Tensor, TensorData},
 };
-use image::{RgbImage, imageops};
-use roga::detector::{augment::AugmentConfig, backbone::Normalization};
+use image::RgbImage;
+use roga::detector::backbone::Normalization;
 use serde::Serialize;
 
 use crate::{detector::tensor, settings::Settings};
 
-pub use files::open;
+pub use files::{open, pictures};
 pub use made::{config, source};
 
 /// What is known of a picture.
@@ -26,10 +26,17 @@ pub use made::{config, source};
 pub struct About {
     pub id: Arc<str>,
     pub forged: bool,
-    /// Whose face it is.
-    pub person: Arc<str>,
+    /// Whose face it is, and who else has a part in it.
+    pub people: Vec<Arc<str>>,
     /// The video, or the photograph, that it was taken from.
     pub video: Arc<str>,
+}
+
+impl About {
+    /// Whose face it is.
+    pub fn person(&self) -> Arc<str> {
+        self.people.first().cloned().unwrap_or_default()
+    }
 }
 
 /// Pictures that are in memory, or read when they are asked for.
@@ -70,7 +77,8 @@ impl Domain {
     }
 
     pub fn people(&self) -> BTreeSet<&str> {
-        self.about.iter().map(|about| &*about.person).collect()
+        let people = self.about.iter().flat_map(|about| &about.people);
+        people.map(|person| &**person).collect()
     }
 }
 
@@ -119,10 +127,35 @@ pub struct Counts {
 
 impl Data {
     pub fn new(settings: &Settings) -> Result<Self, Box<dyn Error>> {
-        match settings.data.is_empty() {
-            true => made::data(settings),
-            false => files::data(settings),
+        if settings.data.is_empty() && !settings.test_data.is_empty() {
+            return Err("--test-data needs --data to train on".into());
         }
+        let data = match settings.data.is_empty() {
+            true => made::data(settings)?,
+            false => files::data(settings)?,
+        };
+        data.check_people()?;
+        Ok(data)
+    }
+
+    /// What a detector is tested on: of sets on disk all that their makers do not train on, of faces
+    /// to forge the people to test on.
+    pub fn to_test(settings: &Settings) -> Result<Self, Box<dyn Error>> {
+        match settings.data.is_empty() && settings.test_data.is_empty() {
+            true => made::data(settings),
+            false => files::to_test(settings),
+        }
+    }
+
+    /// Whom is trained or validated on.
+    pub fn people_to_train(&self) -> BTreeSet<&str> {
+        let domains = self.train.iter().chain(&self.valid);
+        domains.flat_map(Domain::people).collect()
+    }
+
+    /// Refuses people who are trained or validated on and tested on too.
+    fn check_people(&self) -> Result<(), Box<dyn Error>> {
+        check_unseen(&self.people_to_train(), &self.test)
     }
 
     pub fn counts(&self) -> Counts {
@@ -158,6 +191,21 @@ impl Data {
     }
 }
 
+/// Refuses test domains with people whom a training has seen.
+pub fn check_unseen(seen: &BTreeSet<&str>, test: &[Domain]) -> Result<(), Box<dyn Error>> {
+    let tested: BTreeSet<&str> = test.iter().flat_map(Domain::people).collect();
+    let both: Vec<&str> = tested.intersection(seen).copied().collect();
+    match both.first() {
+        None => Ok(()),
+        Some(first) => Err(format!(
+            "nobody must be trained on and tested on, but {} people are, `{first}` among them: test \
+             on other people, or with the split of the training (--split-seed, --test-share)",
+            both.len()
+        )
+        .into()),
+    }
+}
+
 /// Pictures as the net takes them, `[batch, 3, size, size]`, and labels `[batch]`.
 #[derive(Debug, Clone)]
 pub struct PictureBatch {
@@ -176,26 +224,5 @@ impl Batcher<Item, PictureBatch> for PictureBatcher {
             pictures: tensor(&pictures, self.0, device),
             labels: Tensor::from_data(TensorData::new(labels, [items.len()]), device),
         }
-    }
-}
-
-/// Every second picture mirrored.
-pub fn mirror(item: Item, random: u64) -> Item {
-    if random.is_multiple_of(2) {
-        return item;
-    }
-    let picture = Arc::new(imageops::flip_horizontal(&*item.picture));
-    Item { picture, ..item }
-}
-
-/// The item, changed; as it is where that fails, which only empty pictures do once the settings are
-/// checked.
-pub fn augmented(augment: &AugmentConfig, item: Item, random: u64) -> Item {
-    match augment.apply(&item.picture, random) {
-        Ok(picture) => Item {
-            picture: Arc::new(picture),
-            ..item
-        },
-        Err(_) => item,
     }
 }

@@ -17,7 +17,6 @@ use crate::{
     log::{self, Curves, DomainCosines},
     progress::duration,
     scores::Scores,
-    training::Finished,
 };
 
 /// `results.json`, as far as the page shows it.
@@ -25,19 +24,40 @@ use crate::{
 struct Results {
     version: String,
     settings: BTreeMap<String, Value>,
+    rows: Vec<Row>,
     runs: Vec<Run>,
     seconds: f64,
 }
 
 #[derive(Deserialize)]
+struct Row {
+    equal: String,
+    method: String,
+    turn: Option<String>,
+    trainings: usize,
+    steps: usize,
+    passes: f64,
+    unseen: f64,
+    people_error: Option<f64>,
+    seeds_error: Option<f64>,
+    seen: Option<f64>,
+    to_erm: Option<ToErm>,
+    seconds: f64,
+}
+
+#[derive(Deserialize)]
+struct ToErm {
+    difference: f64,
+    people_error: f64,
+    seeds_error: Option<f64>,
+    p: f64,
+    detectable: f64,
+}
+
+#[derive(Deserialize)]
 struct Run {
     run: Training,
-    finished: Finished,
-    unseen: f64,
-    seen: Option<f64>,
     auc: BTreeMap<String, f64>,
-    people_error: f64,
-    to_erm: Option<[f64; 2]>,
     skipped_steps: usize,
 }
 
@@ -87,7 +107,7 @@ pub fn collect(folder: &Path) -> Result<ReportData, Box<dyn Error>> {
                 .len(),
             duration(results.seconds)
         )],
-        tables: runs.tables(),
+        tables: tables(&results),
         settings: results
             .settings
             .into_iter()
@@ -100,8 +120,8 @@ pub fn collect(folder: &Path) -> Result<ReportData, Box<dyn Error>> {
         "Means of the seeds' curves at each rate of false alarms. Bands: {} % of what {} draws of the \
          test people give, at each rate by itself and for these nets; what another training would \
          change is not in them.",
-        100.0 * roc.level,
-        roc.draws
+        100.0 * roc.confidence,
+        roc.replicates
     );
     for turn in runs.turns() {
         data.roc.groups.extend(runs.roc(folder, turn, &roc)?);
@@ -155,6 +175,110 @@ fn plain(value: &Value) -> String {
     }
 }
 
+/// The tables of all turns together, and of each by itself.
+fn tables(results: &Results) -> Vec<ResultTable> {
+    let mut tables = Vec::new();
+    for equal in ["steps", "passes"] {
+        let of = |turn: bool| {
+            let rows = results.rows.iter();
+            let rows = rows.filter(move |row| row.equal == equal && row.turn.is_some() == turn);
+            rows.collect::<Vec<&Row>>()
+        };
+        if of(false).is_empty() {
+            continue;
+        }
+        let columns = [
+            "method",
+            "AUC unseen",
+            "to ERM",
+            "p",
+            "detectable",
+            "AUC seen",
+            "steps",
+            "passes",
+            "trainings",
+            "time",
+        ];
+        tables.push(ResultTable {
+            title: format!("Equal {equal}"),
+            columns: columns.map(String::from).into(),
+            rows: of(false).into_iter().map(summary).collect(),
+            note: "Means over turns and seeds, on people never seen. ±: one standard error over people, \
+                   and with several seeds a second one over seeds. p: two-sided, by DeLong's paired \
+                   test over people. Detectable: the smallest difference that such a comparison finds \
+                   four times of five at 5 %."
+                .into(),
+        });
+        tables.extend(by_turn(equal, &of(true)));
+    }
+    let skipped: usize = results.runs.iter().map(|run| run.skipped_steps).sum();
+    if let (Some(last), true) = (tables.last_mut(), skipped > 0) {
+        last.note += &format!(" {skipped} steps were skipped, for losses or gradients not finite.");
+    }
+    tables
+}
+
+fn summary(row: &Row) -> Vec<String> {
+    let errors = |people: Option<f64>, seeds: Option<f64>| -> String {
+        let errors = [people, seeds].into_iter().flatten();
+        errors.map(|error| format!(" ± {error:.3}")).collect()
+    };
+    let to_erm =
+        |write: &dyn Fn(&ToErm) -> String| row.to_erm.as_ref().map(write).unwrap_or_default();
+    vec![
+        row.method.clone(),
+        format!(
+            "{:.3}{}",
+            row.unseen,
+            errors(row.people_error, row.seeds_error)
+        ),
+        to_erm(&|d| {
+            format!(
+                "{:+.3}{}",
+                d.difference,
+                errors(Some(d.people_error), d.seeds_error)
+            )
+        }),
+        to_erm(&|d| format!("{:.3}", d.p)),
+        to_erm(&|d| format!("{:.3}", d.detectable)),
+        row.seen.map_or(String::new(), |seen| format!("{seen:.3}")),
+        row.steps.to_string(),
+        format!("{:.0}", row.passes),
+        row.trainings.to_string(),
+        duration(row.seconds),
+    ]
+}
+
+/// The AUC unseen of every method in every turn, where there are several.
+fn by_turn(equal: &str, rows: &[&Row]) -> Option<ResultTable> {
+    let mut turns: Vec<&str> = rows.iter().filter_map(|row| row.turn.as_deref()).collect();
+    turns.sort_unstable();
+    turns.dedup();
+    let mut methods: Vec<&str> = Vec::new();
+    for row in rows {
+        if !methods.contains(&&*row.method) {
+            methods.push(&row.method);
+        }
+    }
+    let cell = |method: &str, turn: &str| {
+        let row = rows
+            .iter()
+            .find(|row| row.method == method && row.turn.as_deref() == Some(turn));
+        row.map_or(String::new(), |row| format!("{:.3}", row.unseen))
+    };
+    let row = |method: &&str| {
+        let cells = turns.iter().map(|turn| cell(method, turn));
+        [method.to_string()].into_iter().chain(cells).collect()
+    };
+    let columns = turns.iter().map(|turn| spaced(turn));
+    (turns.len() > 1).then(|| ResultTable {
+        title: format!("AUC unseen by turn, equal {equal}"),
+        columns: ["method".to_string()].into_iter().chain(columns).collect(),
+        rows: methods.iter().map(row).collect(),
+        note: "Means over the seeds.".into(),
+    })
+}
+
 /// The runs, each with the name of its method.
 struct Runs<'a>(Vec<(String, &'a Run)>);
 
@@ -190,96 +314,6 @@ impl<'a> Runs<'a> {
             .iter()
             .filter(|(name, run)| name == method && run.run.turn == turn);
         runs.map(|(_, run)| *run).collect()
-    }
-
-    fn tables(&self) -> Vec<ResultTable> {
-        if self.0.is_empty() {
-            return Vec::new();
-        }
-        let error = "±: one standard error by a bootstrap over the people.";
-        let unseen = self.table(
-            "AUC of the domains tested on",
-            format!("Picture AUC on people never seen, the mean of the seeds. {error}"),
-            |run| Some([run.unseen, run.people_error]),
-            |[mean, error]| format!("{mean:.3} ± {error:.3}"),
-        );
-        let to_erm = self.table(
-            "Difference to ERM from the same start",
-            format!("Of the AUCs above, on the same pictures. {error}"),
-            |run| run.to_erm,
-            |[mean, error]| format!("{mean:+.3} ± {error:.3}"),
-        );
-        let seen = self.table(
-            "AUC of the domains trained on",
-            "Their mean, on people never seen.".into(),
-            |run| Some([run.seen?, 0.0]),
-            |[mean, _]| format!("{mean:.3}"),
-        );
-        let tables = [unseen, to_erm, seen, self.costs()].into_iter();
-        tables.filter(|table| !table.rows.is_empty()).collect()
-    }
-
-    /// Means over the seeds of a number and its standard error, for each method and forgery left
-    /// out, and over all.
-    fn table(
-        &self,
-        title: &str,
-        note: String,
-        number: impl Fn(&Run) -> Option<[f64; 2]>,
-        write: impl Fn([f64; 2]) -> String,
-    ) -> ResultTable {
-        let cell = |runs: Vec<&Run>| {
-            let numbers: Option<Vec<[f64; 2]>> = runs.into_iter().map(&number).collect();
-            let numbers = numbers.filter(|numbers| !numbers.is_empty());
-            numbers.map_or_else(String::new, |numbers| {
-                let n = numbers.len() as f64;
-                let mean = numbers.iter().map(|[mean, _]| mean).sum::<f64>() / n;
-                let squares: f64 = numbers.iter().map(|[_, error]| error * error).sum();
-                write([mean, squares.sqrt() / n])
-            })
-        };
-        let turns = self.turns();
-        let row = |method: &&str| -> Option<Vec<String>> {
-            let cells = turns.iter().map(|turn| cell(self.of(method, turn)));
-            let all = self.0.iter().filter(|(name, _)| name == method);
-            let all = all.map(|(_, run)| *run).collect();
-            let cells: Vec<String> = cells.chain([cell(all)]).collect();
-            let any = cells.iter().any(|cell| !cell.is_empty());
-            any.then(|| [method.to_string()].into_iter().chain(cells).collect())
-        };
-        let columns = ["method"]
-            .into_iter()
-            .map(String::from)
-            .chain(turns.iter().map(|turn| spaced(turn)))
-            .chain(["all".into()]);
-        ResultTable {
-            title: title.into(),
-            columns: columns.collect(),
-            rows: self.methods().iter().filter_map(row).collect(),
-            note,
-        }
-    }
-
-    fn costs(&self) -> ResultTable {
-        let row = |method: &str| {
-            let runs = || self.0.iter().filter(|(name, _)| name == method);
-            let seconds: f64 = runs().map(|(_, run)| run.finished.seconds).sum();
-            let skipped: usize = runs().map(|(_, run)| run.skipped_steps).sum();
-            vec![
-                method.to_string(),
-                runs().count().to_string(),
-                duration(seconds),
-                skipped.to_string(),
-            ]
-        };
-        ResultTable {
-            title: "Cost".into(),
-            columns: ["method", "trainings", "time", "skipped steps"]
-                .map(String::from)
-                .into(),
-            rows: self.methods().into_iter().map(row).collect(),
-            note: "A step is skipped where a loss or a gradient is not finite.".into(),
-        }
     }
 
     /// A picture for each domain that the turn tests on.
