@@ -86,6 +86,24 @@ impl DetectorConfig {
         let path = weights.with_file_name(DETECTOR);
         Ok(output::write(&path, &toml::to_string_pretty(self)?)?)
     }
+
+    /// The net's input of a picture, by the chain of its training: the face, where it was cropped by
+    /// landmarks and there are any, or the square in the middle.
+    pub fn input(
+        &self,
+        picture: &RgbImage,
+        landmarks: Option<&Landmarks>,
+    ) -> roga::Result<RgbImage> {
+        let encode = &self.encode;
+        let input = match landmarks.filter(|_| self.by_landmarks) {
+            Some(landmarks) => encode.face(picture, landmarks),
+            None => encode.middle(picture),
+        }?;
+        match self.jpeg {
+            Some(quality) => Ok(Compression::jpeg(quality).apply(&input, 0)?.picture),
+            None => Ok(input),
+        }
+    }
 }
 
 /// The name of the file beside a net's weights.
@@ -147,24 +165,6 @@ impl Detector {
     /// Refuses test domains with people whom it was trained on.
     pub fn check_unseen(&self, test: &[Domain]) -> Result<(), Box<dyn Error>> {
         check_unseen(&self.people.iter().map(String::as_str).collect(), test)
-    }
-
-    /// The net's input of a picture, by the chain of its training: the face, where it was cropped by
-    /// landmarks and there are any, or the square in the middle.
-    pub fn input(
-        &self,
-        picture: &RgbImage,
-        landmarks: Option<&Landmarks>,
-    ) -> roga::Result<RgbImage> {
-        let encode = &self.config.encode;
-        let input = match landmarks.filter(|_| self.config.by_landmarks) {
-            Some(landmarks) => encode.face(picture, landmarks),
-            None => encode.middle(picture),
-        }?;
-        match self.config.jpeg {
-            Some(quality) => Ok(Compression::jpeg(quality).apply(&input, 0)?.picture),
-            None => Ok(input),
-        }
     }
 
     /// The scores of inputs: the logit of "forged" less that of "real".

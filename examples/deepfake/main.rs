@@ -16,6 +16,7 @@ mod detector;
 mod log;
 mod method;
 mod output;
+mod parallel;
 mod picture;
 mod progress;
 mod report;

@@ -42,7 +42,7 @@ pub fn explain(args: &ExplainArgs) -> Result<(), Box<dyn Error>> {
     fs::create_dir_all(&args.output)
         .map_err(|e| format!("--output {}: {e}", args.output.display()))?;
     for (number, path) in args.pictures.iter().enumerate() {
-        let input = predict::input(&detector, path)?;
+        let input = predict::input(&detector.config, path)?;
         let score = detector.scores(&[&input])[0];
         let [cam, gradient] = heat(&detector, &input)?;
         let panels = [

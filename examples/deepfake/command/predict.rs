@@ -14,7 +14,8 @@ use roga::detector::{data::VideoConfig, faces::read_picture, landmark::Landmarks
 use serde::Serialize;
 
 use crate::{
-    detector::Detector,
+    detector::{Detector, DetectorConfig},
+    parallel::in_parallel,
     settings::{self, OnProblem},
     terminal,
 };
@@ -78,31 +79,27 @@ pub fn predict(args: &PredictArgs) -> Result<(), Box<dyn Error>> {
         None => Box::new(io::stdout().lock()),
     };
     let mut lines = Lines::new(args.format, lines);
-    let (mut batch, mut problems) = (Vec::new(), Vec::new());
-    for file in &files {
-        let made = match is_video(file) {
-            true => {
-                pictures(&detector, &mut batch, &mut lines)?;
-                video(&detector, file, args.frames).map(|line| lines.write(&line))
-            }
-            false => input(&detector, file).map(|input| {
-                batch.push((file, input));
-                Ok(())
-            }),
+    let mut problems = Vec::new();
+    let mut rest = &files[..];
+    while let Some(first) = rest.first() {
+        let together = rest.iter().take(BATCH).take_while(|file| !is_video(file));
+        let (now, later) = rest.split_at(together.count().max(1));
+        rest = later;
+        let made = match is_video(first) {
+            true => vec![video(&detector, first, args.frames)],
+            false => pictures(&detector, now),
         };
-        match made {
-            Ok(written) => written?,
-            Err(error) => problems.push(error.to_string()),
-        }
-        if !problems.is_empty() && args.on_problem == OnProblem::Refuse {
-            // The rest is only looked through for more of them.
-            batch.clear();
-        }
-        if batch.len() == BATCH {
-            pictures(&detector, &mut batch, &mut lines)?;
+        for made in made {
+            match made {
+                // Where one is refused, the rest is only looked through for more of them.
+                Ok(line) if problems.is_empty() || args.on_problem == OnProblem::Skip => {
+                    lines.write(&line)?;
+                }
+                Ok(_) => {}
+                Err(error) => problems.push(error.to_string()),
+            }
         }
     }
-    pictures(&detector, &mut batch, &mut lines)?;
     lines.out.flush()?;
     let (found, count) = (problems.len(), files.len());
     let listed = problems.join("\n  ");
@@ -151,25 +148,32 @@ impl Lines {
     }
 }
 
-fn pictures(
-    detector: &Detector,
-    batch: &mut Vec<(&PathBuf, RgbImage)>,
-    lines: &mut Lines,
-) -> Result<(), Box<dyn Error>> {
-    let inputs: Vec<&RgbImage> = batch.iter().map(|(_, input)| input).collect();
-    if inputs.is_empty() {
-        return Ok(());
+/// A line for every picture: read on all threads, scored at once.
+fn pictures(detector: &Detector, files: &[PathBuf]) -> Vec<Result<Prediction, Box<dyn Error>>> {
+    let config = &detector.config;
+    let read = in_parallel(0, files, |file| {
+        input(config, file).map_err(|error| error.to_string())
+    });
+    let inputs: Vec<&RgbImage> = read
+        .iter()
+        .filter_map(|input| input.as_ref().ok())
+        .collect();
+    let mut scores = match inputs.is_empty() {
+        true => Vec::new(),
+        false => detector.scores(&inputs),
     }
-    for ((path, _), score) in batch.iter().zip(detector.scores(&inputs)) {
-        lines.write(&Prediction {
+    .into_iter();
+    let line = |(path, input): (&PathBuf, &Result<RgbImage, String>)| {
+        input.as_ref().map_err(Clone::clone)?;
+        let score = scores.next().ok_or("a picture has no score")?;
+        Ok(Prediction {
             path: path.display().to_string(),
             frames: 1,
             score,
             probability: probability(score),
-        })?;
-    }
-    batch.clear();
-    Ok(())
+        })
+    };
+    files.iter().zip(&read).map(line).collect()
 }
 
 fn video(detector: &Detector, path: &Path, frames: usize) -> Result<Prediction, Box<dyn Error>> {
@@ -177,7 +181,7 @@ fn video(detector: &Detector, path: &Path, frames: usize) -> Result<Prediction, 
     VideoConfig::new()
         .with_frames(frames)
         .read(path, |_, frame| {
-            inputs.push(detector.input(&frame, None)?);
+            inputs.push(detector.config.input(&frame, None)?);
             Ok(())
         })?;
     let mut sum = 0.0;
@@ -203,10 +207,10 @@ fn probability(score: f64) -> f64 {
 }
 
 /// A picture as the net takes it: by its landmarks, where they lie where DeepfakeBench puts them.
-pub fn input(detector: &Detector, path: &Path) -> Result<RgbImage, Box<dyn Error>> {
+pub fn input(config: &DetectorConfig, path: &Path) -> Result<RgbImage, Box<dyn Error>> {
     let picture = read_picture(path)?;
     let landmarks = landmarks_of(path).map(Landmarks::read_npy).transpose()?;
-    Ok(detector.input(&picture, landmarks.as_ref())?)
+    Ok(config.input(&picture, landmarks.as_ref())?)
 }
 
 /// `…/landmarks/…/x.npy` of `…/frames/…/x.png`, where there is such a file.

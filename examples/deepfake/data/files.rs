@@ -3,10 +3,8 @@
 use std::{
     collections::HashMap,
     error::Error,
-    panic,
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
-    thread,
 };
 
 use image::RgbImage;
@@ -24,6 +22,7 @@ use roga::{
 
 use super::{About, Data, Domain, Pictures};
 use crate::{
+    parallel::in_parallel,
     settings::{self, Settings},
     terminal,
 };
@@ -278,22 +277,6 @@ pub fn pictures(
     indices: &[usize],
     threads: usize,
 ) -> roga::Result<Vec<Arc<RgbImage>>> {
-    let available = || thread::available_parallelism().map_or(1, usize::from);
-    let threads = if threads == 0 { available() } else { threads };
-    let part = indices.len().div_ceil(threads).max(1);
-    let read = |part: &[usize]| -> roga::Result<Vec<Arc<RgbImage>>> {
-        part.iter().map(|&index| domain.picture(index)).collect()
-    };
-    let parts: roga::Result<Vec<_>> = thread::scope(|scope| {
-        let readers = indices
-            .chunks(part)
-            .map(|part| scope.spawn(move || read(part)));
-        let readers: Vec<_> = readers.collect();
-        let join = |reader: thread::ScopedJoinHandle<'_, _>| match reader.join() {
-            Ok(pictures) => pictures,
-            Err(cause) => panic::resume_unwind(cause),
-        };
-        readers.into_iter().map(join).collect()
-    });
-    Ok(parts?.concat())
+    let pictures = in_parallel(threads, indices, |&index| domain.picture(index));
+    pictures.into_iter().collect()
 }
