@@ -72,6 +72,13 @@ impl Method {
     }
 }
 
+impl<'de> Deserialize<'de> for Method {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        name.parse().map_err(de::Error::custom)
+    }
+}
+
 /// One method, or all of them.
 #[derive(Debug, Clone, Copy)]
 pub enum Methods {

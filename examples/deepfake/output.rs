@@ -98,36 +98,36 @@ pub struct Choice {
 }
 
 /// A method in a table: the means over its seeds, and over all turns or of one.
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 pub struct Row {
-    equal: Equal,
-    method: Method,
+    pub equal: Equal,
+    pub method: Method,
     /// None for all of them.
-    turn: Option<String>,
-    steps: usize,
+    pub turn: Option<String>,
+    pub steps: usize,
     /// Passes over a step's mini-batches that a training made.
-    passes: f64,
-    trainings: usize,
-    unseen: f64,
+    pub passes: f64,
+    pub trainings: usize,
+    pub unseen: f64,
     /// Its standard error over test sets of other people, where it has one.
-    people_error: Option<f64>,
+    pub people_error: Option<f64>,
     /// Its standard error over the seeds, where there are two.
-    seeds_error: Option<f64>,
-    seen: Option<f64>,
-    to_erm: Option<ToErm>,
-    seconds: f64,
+    pub seeds_error: Option<f64>,
+    pub seen: Option<f64>,
+    pub to_erm: Option<ToErm>,
+    pub seconds: f64,
 }
 
 /// A method less ERM, over the turns and seeds of both.
-#[derive(Serialize)]
-struct ToErm {
-    difference: f64,
-    people_error: f64,
-    seeds_error: Option<f64>,
+#[derive(Serialize, Deserialize)]
+pub struct ToErm {
+    pub difference: f64,
+    pub people_error: f64,
+    pub seeds_error: Option<f64>,
     /// Two-sided, by DeLong's test over people.
-    p: f64,
+    pub p: f64,
     /// The smallest difference that would have been found in four of five such comparisons at 5 %.
-    detectable: f64,
+    pub detectable: f64,
 }
 
 /// What a forgery has to reach alone.

@@ -263,8 +263,12 @@ impl Settings {
 
     /// The settings of a results folder or a detector.
     pub fn of_folder(folder: &Path) -> Result<Self, Box<dyn Error>> {
-        let settings: Self = read(&folder.join(CONFIG))?.try_into()?;
-        settings.check()?;
+        let path = folder.join(CONFIG);
+        let failed = |error: String| format!("{}: {error}", path.display());
+        let settings: Self = read(&path)?
+            .try_into()
+            .map_err(|error: toml::de::Error| failed(error.to_string()))?;
+        settings.check().map_err(|error| failed(error.to_string()))?;
         Ok(settings)
     }
 

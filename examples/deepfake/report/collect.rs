@@ -15,8 +15,11 @@ use serde_json::Value;
 use super::{CosineGroup, CosineMatrix, Curve, CurveGroup, Panel, ReportData, ResultTable};
 use crate::{
     log::{self, Curves, DomainCosines},
+    method::Method,
+    output::{Row, ToErm},
     progress::duration,
     scores::Scores,
+    settings::Equal,
 };
 
 /// `results.json`, as far as the page shows it.
@@ -27,31 +30,6 @@ struct Results {
     rows: Vec<Row>,
     runs: Vec<Run>,
     seconds: f64,
-}
-
-#[derive(Deserialize)]
-struct Row {
-    equal: String,
-    method: String,
-    turn: Option<String>,
-    trainings: usize,
-    steps: usize,
-    passes: f64,
-    unseen: f64,
-    people_error: Option<f64>,
-    seeds_error: Option<f64>,
-    seen: Option<f64>,
-    to_erm: Option<ToErm>,
-    seconds: f64,
-}
-
-#[derive(Deserialize)]
-struct ToErm {
-    difference: f64,
-    people_error: f64,
-    seeds_error: Option<f64>,
-    p: f64,
-    detectable: f64,
 }
 
 #[derive(Deserialize)]
@@ -178,7 +156,7 @@ fn plain(value: &Value) -> String {
 /// The tables of all turns together, and of each by itself.
 fn tables(results: &Results) -> Vec<ResultTable> {
     let mut tables = Vec::new();
-    for equal in ["steps", "passes"] {
+    for (equal, name) in [(Equal::Steps, "steps"), (Equal::Passes, "passes")] {
         let of = |turn: bool| {
             let rows = results.rows.iter();
             let rows = rows.filter(move |row| row.equal == equal && row.turn.is_some() == turn);
@@ -200,7 +178,7 @@ fn tables(results: &Results) -> Vec<ResultTable> {
             "time",
         ];
         tables.push(ResultTable {
-            title: format!("Equal {equal}"),
+            title: format!("Equal {name}"),
             columns: columns.map(String::from).into(),
             rows: of(false).into_iter().map(summary).collect(),
             note: "Means over turns and seeds, on people never seen. ±: one standard error over people, \
@@ -209,7 +187,7 @@ fn tables(results: &Results) -> Vec<ResultTable> {
                    four times of five at 5 %."
                 .into(),
         });
-        tables.extend(by_turn(equal, &of(true)));
+        tables.extend(by_turn(name, &of(true)));
     }
     let skipped: usize = results.runs.iter().map(|run| run.skipped_steps).sum();
     if let (Some(last), true) = (tables.last_mut(), skipped > 0) {
@@ -226,7 +204,7 @@ fn summary(row: &Row) -> Vec<String> {
     let to_erm =
         |write: &dyn Fn(&ToErm) -> String| row.to_erm.as_ref().map(write).unwrap_or_default();
     vec![
-        row.method.clone(),
+        row.method.to_string(),
         format!(
             "{:.3}{}",
             row.unseen,
@@ -254,20 +232,20 @@ fn by_turn(equal: &str, rows: &[&Row]) -> Option<ResultTable> {
     let mut turns: Vec<&str> = rows.iter().filter_map(|row| row.turn.as_deref()).collect();
     turns.sort_unstable();
     turns.dedup();
-    let mut methods: Vec<&str> = Vec::new();
+    let mut methods: Vec<Method> = Vec::new();
     for row in rows {
-        if !methods.contains(&&*row.method) {
-            methods.push(&row.method);
+        if !methods.contains(&row.method) {
+            methods.push(row.method);
         }
     }
-    let cell = |method: &str, turn: &str| {
+    let cell = |method: Method, turn: &str| {
         let row = rows
             .iter()
             .find(|row| row.method == method && row.turn.as_deref() == Some(turn));
         row.map_or(String::new(), |row| format!("{:.3}", row.unseen))
     };
-    let row = |method: &&str| {
-        let cells = turns.iter().map(|turn| cell(method, turn));
+    let row = |method: &Method| {
+        let cells = turns.iter().map(|turn| cell(*method, turn));
         [method.to_string()].into_iter().chain(cells).collect()
     };
     let columns = turns.iter().map(|turn| spaced(turn));
