@@ -268,7 +268,9 @@ impl Settings {
         let settings: Self = read(&path)?
             .try_into()
             .map_err(|error: toml::de::Error| failed(error.to_string()))?;
-        settings.check().map_err(|error| failed(error.to_string()))?;
+        settings
+            .check()
+            .map_err(|error| failed(error.to_string()))?;
         Ok(settings)
     }
 
