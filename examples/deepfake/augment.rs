@@ -4,9 +4,8 @@ use std::{fmt, str::FromStr, sync::Arc};
 
 use image::imageops;
 use roga::detector::augment::{AugmentConfig, Chance};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::data::Item;
+use crate::{as_text::as_text, data::Item};
 
 /// A preset, or an operation with its probability and its range.
 #[derive(Clone, Debug, PartialEq)]
@@ -147,18 +146,7 @@ impl fmt::Display for Augment {
     }
 }
 
-impl Serialize for Augment {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Augment {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map_err(de::Error::custom)
-    }
-}
+as_text!(Augment);
 
 #[cfg(test)]
 mod tests {

@@ -9,6 +9,7 @@
 //!     cargo run --release --example deepfake -- predict detector/runs/detector picture.png film.mp4
 //!     cargo run --release --example deepfake -- --help
 
+mod as_text;
 mod augment;
 mod command;
 mod data;

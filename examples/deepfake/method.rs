@@ -3,9 +3,8 @@
 use std::{fmt, str::FromStr};
 
 use roga::optim::{Evaluation, RobustGradientAlignmentConfig};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::search::Setting;
+use crate::{as_text::as_text, search::Setting};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {
@@ -72,13 +71,6 @@ impl Method {
     }
 }
 
-impl<'de> Deserialize<'de> for Method {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let name = String::deserialize(deserializer)?;
-        name.parse().map_err(de::Error::custom)
-    }
-}
-
 /// One method, or all of them.
 #[derive(Debug, Clone, Copy)]
 pub enum Methods {
@@ -106,22 +98,6 @@ impl FromStr for Methods {
     }
 }
 
-impl Serialize for Methods {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::All => serializer.serialize_str("all"),
-            Self::One(method) => method.serialize(serializer),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Methods {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let name = String::deserialize(deserializer)?;
-        name.parse().map_err(de::Error::custom)
-    }
-}
-
 impl fmt::Display for Method {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
@@ -143,8 +119,14 @@ impl FromStr for Method {
     }
 }
 
-impl Serialize for Method {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.name())
+impl fmt::Display for Methods {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.pad("all"),
+            Self::One(method) => method.fmt(f),
+        }
     }
 }
+
+as_text!(Method);
+as_text!(Methods);

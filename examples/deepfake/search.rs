@@ -3,9 +3,9 @@
 use std::{fmt, str::FromStr};
 
 use roga::search::{Distribution, Parameter, SearchSpace};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Serialize};
 
-use crate::settings::Settings;
+use crate::{as_text::as_text, settings::Settings};
 
 /// What may differ between the draws.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -128,18 +128,7 @@ impl fmt::Display for Searched {
     }
 }
 
-impl Serialize for Searched {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Searched {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map_err(de::Error::custom)
-    }
-}
+as_text!(Searched);
 
 #[cfg(test)]
 mod tests {
