@@ -89,15 +89,17 @@ pub fn predict(args: &PredictArgs) -> Result<(), Box<dyn Error>> {
             true => vec![video(&detector, first, args.frames)],
             false => pictures(&detector, now),
         };
-        for made in made {
-            match made {
-                // Where one is refused, the rest is only looked through for more of them.
-                Ok(line) if problems.is_empty() || args.on_problem == OnProblem::Skip => {
-                    lines.write(&line)?;
-                }
-                Ok(_) => {}
-                Err(error) => problems.push(error.to_string()),
-            }
+        let (good, bad): (Vec<_>, Vec<_>) = made.into_iter().partition(Result::is_ok);
+        problems.extend(
+            bad.into_iter()
+                .filter_map(Result::err)
+                .map(|e| e.to_string()),
+        );
+        // Where one is refused, the rest is only looked through for more of them.
+        if problems.is_empty() || args.on_problem == OnProblem::Skip {
+            good.into_iter()
+                .flatten()
+                .try_for_each(|line| lines.write(&line))?;
         }
     }
     lines.out.flush()?;
