@@ -1,4 +1,4 @@
-//! One training, from the first step or from where it was interrupted, and the scores of its net.
+//! One training, from the first step or from where it was interrupted, and the test of its net.
 
 use std::{
     collections::HashMap,
@@ -64,7 +64,7 @@ pub struct Job<'a> {
 /// The AUC of each of some domains.
 pub type Aucs = Vec<(Arc<str>, f64)>;
 
-/// What a training ends with.
+/// A training that is over and tested.
 pub struct Trained {
     pub finished: Finished,
     /// Of every test set.
@@ -110,24 +110,31 @@ impl Files {
     }
 
     /// A training that is over.
-    pub fn read(&self) -> Result<Option<Trained>, Box<dyn Error>> {
+    fn finished(&self) -> Result<Option<Finished>, Box<dyn Error>> {
         if !self.finished.exists() {
             return Ok(None);
         }
+        let read = || -> Result<Finished, Box<dyn Error>> {
+            Ok(serde_json::from_slice(&fs::read(&self.finished)?)?)
+        };
+        read().map(Some).map_err(|error| self.damaged(&*error))
+    }
+
+    /// A training that is over and tested.
+    fn tested(&self, finished: Finished) -> Result<Trained, Box<dyn Error>> {
         let read = || -> Result<Trained, Box<dyn Error>> {
             Ok(Trained {
-                finished: serde_json::from_slice(&fs::read(&self.finished)?)?,
+                finished,
                 scores: Scores::read(&self.scores)?,
                 curves: log::read(&self.steps)?,
             })
         };
-        let trained = read().map_err(|error| {
-            format!(
-                "the training of {} is damaged ({error}): remove it to train again",
-                self.finished.display()
-            )
-        })?;
-        Ok(Some(trained))
+        read().map_err(|error| self.damaged(&*error))
+    }
+
+    fn damaged(&self, error: &dyn Error) -> Box<dyn Error> {
+        let path = self.finished.display();
+        format!("the training of {path} is damaged ({error}): remove it to train again").into()
     }
 }
 
@@ -151,18 +158,18 @@ pub fn time_pass(job: &Job) -> Result<f64, Box<dyn Error>> {
     Ok(seconds)
 }
 
-/// Trains a copy of the net and scores the test sets.
+/// Trains a copy of the net. The test sets are not looked at.
 ///
 /// A training that an earlier run has finished is read from its folder; one that was interrupted
 /// goes on from its record.
-pub fn train(job: &Job, progress: &mut Progress) -> Result<Trained, Box<dyn Error>> {
+pub fn train(job: &Job, progress: &mut Progress) -> Result<Finished, Box<dyn Error>> {
     fs::create_dir_all(&job.folder).map_err(|e| format!("{}: {e}", job.folder.display()))?;
     let files = Files::new(&job.folder);
     let config = job.method.config(&job.setting, job.seed);
     let cost = config.passes(job.steps as u64, job.train.len())? / job.steps as f64;
-    if let Some(trained) = files.read()? {
+    if let Some(finished) = files.finished()? {
         progress.made_before(cost * job.steps as f64);
-        return Ok(trained);
+        return Ok(finished);
     }
     let mut training = Training::begin(job, &files)?;
     if training.before > 0 {
@@ -172,9 +179,28 @@ pub fn train(job: &Job, progress: &mut Progress) -> Result<Trained, Box<dyn Erro
     }
     training.run(|made, loss| progress.step((made, job.steps), loss, cost))?;
     training.finish()?;
+    // What is chosen by is what a later run of the same command reads.
+    let finished = files.finished()?;
+    finished.ok_or_else(|| format!("{} has no result", job.folder.display()).into())
+}
+
+/// Scores the test sets with a trained net, unless an earlier run has done so.
+pub fn test(job: &Job, finished: Finished) -> Result<Trained, Box<dyn Error>> {
+    let files = Files::new(&job.folder);
+    if !files.scores.exists() {
+        let net = trained(&job.start.valid(), &files)?;
+        let normalization = job.settings.backbone.normalization();
+        let scores = score(&net, normalization, &job.test, job.settings.threads)?;
+        Scores::write(&files.scores, &scores)?;
+    }
     // What is compared is what a later run of the same command reads.
-    let trained = files.read()?;
-    trained.ok_or_else(|| format!("{} has no result", job.folder.display()).into())
+    files.tested(finished)
+}
+
+/// The net with the weights that the training has chosen.
+fn trained(net: &Net, files: &Files) -> Result<Net, Box<dyn Error>> {
+    let net = net.clone().try_load_file(&files.weights);
+    Ok(net.map_err(|error| format!("{}: {error}", files.weights.display()))?)
 }
 
 /// The best weights so far, by the validation parts.
@@ -311,23 +337,16 @@ impl<'a> Training<'a> {
         Ok(record.save(&self.files.record)?)
     }
 
-    /// Tests the chosen weights.
+    /// Says that the training is over, and what the chosen weights came to.
     fn finish(&mut self) -> Result<(), Box<dyn Error>> {
         let seconds = self.seconds();
-        let weights = &self.files.weights;
-        let net = self.net.valid().try_load_file(weights);
-        let net = net.map_err(|error| format!("{}: {error}", weights.display()))?;
-        let normalization = self.normalization();
+        let net = trained(&self.net.valid(), self.files)?;
         let threads = self.job.settings.threads;
-        Scores::write(
-            &self.files.scores,
-            &score(&net, normalization, &self.job.test, threads)?,
-        )?;
         let finished = Finished {
             seconds,
             step: self.best.step,
             validation: self.best.validation.clone(),
-            oracle: aucs(&net, normalization, &self.job.oracle, threads)?,
+            oracle: aucs(&net, self.normalization(), &self.job.oracle, threads)?,
         };
         let text = serde_json::to_string_pretty(&finished)?;
         Ok(output::write(&self.files.finished, &text)?)

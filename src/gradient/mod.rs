@@ -15,7 +15,9 @@
 
 mod algebra;
 mod clip;
+mod matrix;
 
 pub(crate) use algebra::{OnParameter, WeightedSum, for_each_parameter, scale, total, widen};
 pub use algebra::{accumulate, combine, dot, finite_probe, gram, like_parameters, squared_norm};
 pub use clip::*;
+pub use matrix::GramMatrix;

@@ -219,7 +219,7 @@ impl<'a> Comparison<'a> {
         let setting = self.choose(turn, method)?;
         for steps in self.steps(turn, method)? {
             for &seed in &self.settings.seeds {
-                let trained = self.train(turn, turn.train(), method, &setting, (seed, steps))?;
+                let trained = self.test(turn, method, &setting, (seed, steps))?;
                 let run = Run {
                     seed,
                     turn: turn_name(turn, self.settings.protocol),
@@ -276,9 +276,7 @@ impl<'a> Comparison<'a> {
                 validation,
                 oracle,
                 ..
-            } = self
-                .train(turn, turn.train(), method, &setting, run)?
-                .finished;
+            } = self.train(turn, turn.train(), method, &setting, run)?;
             let candidate = Candidate::new(setting.draw, step);
             let candidate = candidate.with_validation(validation).with_oracle(oracle);
             candidates.push(candidate);
@@ -298,8 +296,8 @@ impl<'a> Comparison<'a> {
     ) -> Result<Aucs, Box<dyn Error>> {
         let mut held_out = Vec::new();
         for fold in turn.folds()? {
-            let trained = self.train(turn, fold.train(), method, setting, run)?;
-            let of_fold = trained.finished.oracle.into_iter().next();
+            let finished = self.train(turn, fold.train(), method, setting, run)?;
+            let of_fold = finished.oracle.into_iter().next();
             held_out.push(of_fold.ok_or("--valid-share must leave people to validate on")?);
         }
         Ok(held_out)
@@ -334,7 +332,7 @@ impl<'a> Comparison<'a> {
         method: Method,
         setting: &Setting,
         run: (u64, usize),
-    ) -> Result<Trained, Box<dyn Error>> {
+    ) -> Result<Finished, Box<dyn Error>> {
         let start = self.start(run.0)?;
         let title = turn_name(turn, self.settings.protocol).replace('-', " ");
         self.progress.title(format!("{title}, {method}"));
@@ -342,8 +340,22 @@ impl<'a> Comparison<'a> {
         training::train(&job, &mut self.progress)
     }
 
-    /// A training on some of the turn's domains; one that another is held out of is tested on that
-    /// one's validation part alone.
+    /// Trains on all of the turn's domains, and tests.
+    fn test(
+        &mut self,
+        turn: &DomainSplit,
+        method: Method,
+        setting: &Setting,
+        run: (u64, usize),
+    ) -> Result<Trained, Box<dyn Error>> {
+        let finished = self.train(turn, turn.train(), method, setting, run)?;
+        let start = self.start(run.0)?;
+        let job = self.job(turn, turn.train(), method, setting, run, &start);
+        training::test(&job, finished)
+    }
+
+    /// A training on some of the turn's domains; where one of them is held out, its validation part
+    /// is what settings are chosen by.
     fn job<'b>(
         &self,
         turn: &DomainSplit,
@@ -372,15 +384,12 @@ impl<'a> Comparison<'a> {
             ProtocolName::Within => data.train.len().saturating_sub(1).max(1),
             _ => 1,
         };
-        let mut test = Vec::new();
-        if held_out.is_none() {
-            test = of(&data.test, turn.test());
-            let seen = data.test_seen.iter();
-            test.extend(
-                seen.filter(|domain| !turn.test().contains(&domain.name))
-                    .cloned(),
-            );
-        }
+        let mut test = of(&data.test, turn.test());
+        let seen = data.test_seen.iter();
+        test.extend(
+            seen.filter(|domain| !turn.test().contains(&domain.name))
+                .cloned(),
+        );
         let held_out = held_out.map(|name| &**name);
         let folder = self.folder(turn, held_out, method, setting, (seed, steps));
         Job {

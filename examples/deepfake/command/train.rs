@@ -54,7 +54,8 @@ pub fn train(settings: &Settings, output: &Path, restart: bool) -> Result<(), Bo
         test: data.test,
         folder: folder.clone(),
     };
-    let trained = training::train(&job, &mut progress)?;
+    let finished = training::train(&job, &mut progress)?;
+    let trained = training::test(&job, finished)?;
     progress.finish();
     let tested: Vec<Arc<str>> = trained.scores.iter().map(|s| s.domain.clone()).collect();
     terminal::say(&format!("\ntested on {}", tested.join(", ")));
