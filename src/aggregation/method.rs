@@ -1,6 +1,9 @@
 use serde::{Deserialize, Serialize};
 
-use super::{Aggregator, DomainStatistics, Mask, Mean, Needs, Sum};
+use super::{
+    Aggregator, AndMask, CaGrad, Disam, DomainStatistics, GroupDro, Mask, Mean, Mgda, Needs,
+    PcGrad, Sum, UpGrad, VRex,
+};
 use crate::Result;
 
 macro_rules! aggregation {
@@ -10,9 +13,10 @@ macro_rules! aggregation {
         /// Every method is a type with a page of its own; `into` makes it one of these.
         ///
         /// ```
-        /// use roga::aggregation::{Aggregation, Mean};
+        /// use roga::aggregation::{Aggregation, CaGrad};
         ///
-        /// assert_eq!(Aggregation::from(Mean), Aggregation::Mean(Mean));
+        /// let aggregation: Aggregation = CaGrad { c: 0.4 }.into();
+        /// assert_eq!(aggregation, Aggregation::CaGrad(CaGrad { c: 0.4 }));
         /// ```
         #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
         #[non_exhaustive]
@@ -41,6 +45,22 @@ aggregation! {
     Mean,
     /// $K \sum_i p_i\\, g_i$.
     Sum,
+    /// Projecting conflicting gradients.
+    PcGrad,
+    /// The multiple gradient descent algorithm.
+    Mgda,
+    /// Unconflicting projection of gradients.
+    UpGrad,
+    /// Conflict-averse gradient descent.
+    CaGrad,
+    /// Group distributionally robust optimisation.
+    GroupDro,
+    /// Risk extrapolation by variance.
+    VRex,
+    /// The weights of domain-inspired sharpness-aware minimisation.
+    Disam,
+    /// The AND-mask.
+    AndMask,
 }
 
 impl Default for Aggregation {

@@ -105,10 +105,80 @@ impl<'a> DomainStatistics<'a> {
             let found = format!("there are {gradients} for {domains} domains");
             return refused("have one gradient each", found);
         }
-        if !gram.is_finite() {
-            let found = format!("their Gram matrix is {gram:?}");
-            return refused("have gradients with finite inner products", found);
+        let pairs = (0..self.len()).flat_map(|i| (0..=i).map(move |j| (i, j)));
+        match pairs
+            .into_iter()
+            .find(|(i, j)| !gram.get(*i, *j).is_finite())
+        {
+            None => Ok(gram),
+            Some((i, j)) => {
+                let product = gram.get(i, j);
+                let found = format!("that of domains {i} and {j} is {product}");
+                refused("have gradients with finite inner products", found)
+            }
         }
-        Ok(gram)
+    }
+
+    /// The coefficients that a method finds from weights and Gram matrix alone, over the domains
+    /// whose weight is not 0; the others' are 0.
+    pub(super) fn from_gram(
+        &self,
+        method: impl FnOnce(&[f64], &GramMatrix) -> Vec<f64>,
+    ) -> Result<Vec<f64>> {
+        let gram = self.gram()?;
+        let counted: Vec<usize> = (0..self.len())
+            .filter(|i| self.weights[*i] != 0.0)
+            .collect();
+        let weights: Vec<f64> = counted.iter().map(|i| self.weights[*i]).collect();
+        let entry = |i: usize, j: usize| gram.get(counted[i], counted[j]);
+        let found = method(&weights, &GramMatrix::from_fn(counted.len(), entry));
+        let mut coefficients = vec![0.0; self.len()];
+        for (i, coefficient) in counted.into_iter().zip(found) {
+            coefficients[i] = coefficient;
+        }
+        Ok(coefficients)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_or_not_finite_is_refused_by_name() {
+        let weights = [0.5, 0.5];
+        let domains = DomainStatistics::new(0, &weights);
+        let refused = |result: Result<&GramMatrix>| result.unwrap_err().to_string();
+        assert_eq!(
+            refused(domains.gram()),
+            "domains must come with the Gram matrix of their gradients, but there is none"
+        );
+        let gram = GramMatrix::from_fn(3, |_, _| 1.0);
+        assert_eq!(
+            refused(domains.with_gram(&gram).gram()),
+            "domains must have one gradient each, but there are 3 for 2 domains"
+        );
+        let gram = GramMatrix::from_fn(2, |i, _| if i == 1 { f64::NAN } else { 1.0 });
+        assert_eq!(
+            refused(domains.with_gram(&gram).gram()),
+            "domains must have gradients with finite inner products, \
+             but that of domains 1 and 0 is NaN"
+        );
+        let losses = domains.with_losses(&[0.1, f64::INFINITY]).losses();
+        assert_eq!(
+            losses.unwrap_err().to_string(),
+            "domains must have finite losses, but that of domain 1 is inf"
+        );
+    }
+
+    #[test]
+    fn a_domain_of_weight_0_is_left_out() {
+        let gram = GramMatrix::from_fn(3, |i, j| (10 * i + j) as f64);
+        let domains = DomainStatistics::new(0, &[0.4, 0.0, 0.6]).with_gram(&gram);
+        let found = domains.from_gram(|weights, gram| {
+            assert_eq!((weights, gram.row(1)), (&[0.4, 0.6][..], &[20.0, 22.0][..]));
+            vec![7.0, 8.0]
+        });
+        assert_eq!(found.unwrap(), [7.0, 0.0, 8.0]);
     }
 }

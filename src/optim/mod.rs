@@ -20,7 +20,7 @@ mod gradient;
 mod group;
 mod loss;
 mod passes;
-mod readback;
+pub(crate) mod readback;
 mod record;
 mod report;
 mod schedule;
