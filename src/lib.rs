@@ -61,6 +61,7 @@
 //! | [`optim`] | the wrapper, its settings and named methods (ERM, SAM, SAGM, …), its report |
 //! | [`gradient`] | algebra over gradients: norms, inner products, combinations, global clipping |
 //! | [`alignment`] | alignment losses: functions of the gradients' Gram matrix, and their gradients |
+//! | [`aggregation`] | from the domains' gradients to one: PCGrad, MGDA, UPGrad, CAGrad, GroupDRO, V-REx, AND-mask, … |
 //! | [`perturbation`] | ascents, and copies of a model at other points |
 //! | [`domain`] | domain batches, the domain data loader, splits, protocols, selection, seeds |
 //! | [`search`] | random search over hyper-parameters, its journal and its cost |
@@ -102,6 +103,7 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs, missing_debug_implementations)]
 
+pub mod aggregation;
 pub mod alignment;
 #[cfg(feature = "detector")]
 pub mod detector;

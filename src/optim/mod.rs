@@ -14,8 +14,10 @@
 //! Steps 1 to 4 are [`RobustGradient`], for loops that hand gradients on by themselves; step 5 is
 //! added by [`RobustGradientAlignment`].
 
+mod aggregation;
 mod budget;
 mod clean;
+mod combination;
 mod config;
 mod difference;
 mod evaluation;
@@ -24,13 +26,14 @@ mod group;
 mod loss;
 mod passes;
 mod point;
-mod readback;
+pub(crate) mod readback;
 mod record;
 mod report;
 mod schedule;
 mod step;
 mod summary;
 
+pub use aggregation::{Aggregated, AggregationConfig};
 pub use config::*;
 pub use evaluation::*;
 pub use gradient::RobustGradient;

@@ -1,5 +1,6 @@
 //! The method held against its formulas, against PyTorch, and against the mistakes of others.
 
+mod aggregation;
 mod alignment_losses;
 mod budget;
 mod half;
@@ -11,7 +12,9 @@ mod process;
 #[cfg(feature = "dataset")]
 mod record;
 mod reference;
+mod reference_domainbed;
 mod reference_sam;
+mod reference_torchjd;
 mod reference_trajectories;
 mod rules;
 mod settings;
