@@ -11,7 +11,7 @@ use super::{
 use crate::{
     Result,
     aggregation::{Aggregator, DomainStatistics, Needs, combined},
-    gradient::{GramMatrix, combine, gram, like_parameters, squared_norm},
+    gradient::{GramMatrix, combine, dot, gram, like_parameters, squared_norm, times},
 };
 
 /// Step 4, and what the host has to do for it and for the points.
@@ -105,8 +105,8 @@ impl RobustGradient {
         Ok(true)
     }
 
-    /// $G = w_0\, \bar g + w_1 P + \lambda_t \nabla \varphi$; without perturbed passes, $P$ is made of
-    /// the clean gradients.
+    /// $G = w_0\, \bar g + w_1 P - \alpha\, \bar g_\perp + \lambda_t \nabla \varphi$; without perturbed
+    /// passes, $P$ is made of the clean gradients, and there is no $\bar g_\perp$.
     pub(super) fn combine<M: Module>(
         &self,
         at: &At<'_, M>,
@@ -130,6 +130,14 @@ impl RobustGradient {
             true => vec![(w0, of_clean), (w1, of_plain)],
             false => vec![(w0, of_clean), (w1 * perturbed.unit, &perturbed.sum)],
         };
+        let along = match self.config().gap_weight {
+            Some(gap) if gap != 0.0 && !perturbed.sum.is_empty() => {
+                terms.push((-gap, &clean.mean));
+                projected(at.model, &clean.mean, &perturbed.sum).map(|along| (gap, along))
+            }
+            _ => None,
+        };
+        terms.extend(along.iter().map(|(gap, along)| (*gap, along)));
         if let (Some(readings), Some(gradient)) = (&mut readings.alignment, &alignment) {
             let square = || readback.push(squared_norm(at.model, gradient));
             readings.square = self.config().report.then(square);
@@ -139,4 +147,17 @@ impl RobustGradient {
         // Rounded before it is looked at: what fits into 32 bits need not fit into 16.
         like_parameters(at.model, combine(at.model, &terms))
     }
+}
+
+/// The part of a gradient along another, $\langle g, \hat p \rangle\, \hat p$; `None` where they have
+/// no parameter in common.
+fn projected<M: Module>(
+    model: &M,
+    gradient: &GradientsParams,
+    along: &GradientsParams,
+) -> Option<GradientsParams> {
+    let square = squared_norm(model, along)?;
+    let zero = square.clone().equal_elem(0.0);
+    let share = (dot(model, gradient, along)? / square).mask_fill(zero, 0.0);
+    Some(times(model, combine(model, &[(1.0, along)]), share))
 }

@@ -47,7 +47,7 @@ use crate::{
 /// # Named settings
 ///
 /// [`erm`](Self::erm), [`sam`](Self::sam), [`asam`](Self::asam), [`sagm`](Self::sagm),
-/// [`domain_sam`](Self::domain_sam), [`look_ahead`](Self::look_ahead), [`disam`](Self::disam),
+/// [`domain_sam`](Self::domain_sam), [`look_ahead`](Self::look_ahead), [`gsam`](Self::gsam), [`disam`](Self::disam),
 /// [`pcgrad`](Self::pcgrad), [`mgda`](Self::mgda), [`upgrad`](Self::upgrad),
 /// [`cagrad`](Self::cagrad), [`group_dro`](Self::group_dro), [`vrex`](Self::vrex) and
 /// [`and_mask`](Self::and_mask) are settings of the same code.
@@ -136,6 +136,13 @@ pub struct RobustGradientAlignmentConfig {
     /// never. Default: 20.
     #[config(default = "Some(20)")]
     pub max_skipped_steps: Option<u64>,
+    /// The weight $\alpha$ of the surrogate gap, as in GSAM: in perturbed steps
+    /// $\alpha\\, \bar g_\perp$ is taken from $G$, the part of $\bar g$ that is orthogonal to $P$,
+    /// $\bar g_\perp = \bar g - \langle \bar g, \hat P \rangle\\, \hat P$ with
+    /// $\hat P = P / \lVert P \rVert$. It is climbed: the loss at the points stays as it is to first
+    /// order, and comes nearer to that at $\theta$. No further pass; one gradient more in memory. Finite,
+    /// at least 0. Default: `None`, as 0.
+    pub gap_weight: Option<f64>,
     /// What makes one gradient of the domains', and where. Default: `None`, their mean everywhere. See
     /// [`aggregation`](crate::aggregation).
     pub aggregation: Option<AggregationConfig>,
@@ -203,6 +210,17 @@ impl RobustGradientAlignmentConfig {
     /// Look-ahead: $G = \frac12 \bar g + \frac12 \nabla \bar L(\theta - \gamma\\, \bar g)$.
     pub fn look_ahead(gamma: f64) -> Self {
         Self::new().with_rho(0.0).with_gamma(gamma)
+    }
+
+    /// Surrogate-gap guided SAM:
+    /// $G = P - \alpha\\, (\bar g - \langle \bar g, \hat P \rangle\\, \hat P)$ with SAM's
+    /// $P = \nabla \bar L(\theta + \rho\\, \bar g / \lVert \bar g \rVert)$.
+    ///
+    /// Zhuang et al., "Surrogate Gap Minimization Improves Sharpness-Aware Training", ICLR 2022,
+    /// arXiv 2203.08065; there $\rho$ follows the learning rate
+    /// ([`Schedule::LearningRate`]), and $\alpha$ is 0.1 to 0.4.
+    pub fn gsam(rho: f64, alpha: f64) -> Self {
+        Self::sam(rho).with_gap_weight(Some(alpha))
     }
 
     /// Sharpness-aware minimisation led by no single domain: the ascent goes along
@@ -361,6 +379,7 @@ impl RobustGradientAlignmentConfig {
             domain_weights,
             seed,
             noise_seed,
+            gap_weight,
             aggregation,
             alignment
         )
@@ -378,6 +397,7 @@ impl RobustGradientAlignmentConfig {
             let PerturbationGroup { rho, gamma, .. } = *group;
             [("groups.rho", rho), ("groups.gamma", gamma)]
         }))
+        .chain(self.gap_weight.map(|gap| ("gap_weight", gap)))
         .chain(match self.adaptive {
             Adaptive::Weights { eta } => Some(("adaptive.eta", eta)),
             Adaptive::None | Adaptive::All => None,
@@ -394,6 +414,13 @@ impl RobustGradientAlignmentConfig {
             return Err(Error::Setting {
                 field: "perturbed_weight",
                 rule: "be above 0 where clean_weight is 0",
+                value: "0".into(),
+            });
+        }
+        if self.gap_weight.unwrap_or(0.0) != 0.0 && self.perturbed_weight == 0.0 {
+            return Err(Error::Setting {
+                field: "perturbed_weight",
+                rule: "be above 0 where there is a gap_weight",
                 value: "0".into(),
             });
         }

@@ -8,7 +8,8 @@
 //! 2. a map from them to points $\theta_i$ ([`perturbation`](crate::perturbation),
 //!    [`alignment`](crate::alignment));
 //! 3. gradients $\nabla L_j(\theta_i)$ at those points, the *perturbed passes*;
-//! 4. one gradient out of all of them, $G = w_0\\, \bar g + w_1 P + \lambda_t \nabla \varphi$;
+//! 4. one gradient out of all of them, $G = w_0\\, \bar g + w_1 P + \lambda_t \nabla \varphi$, where an
+//!    [`aggregation`](crate::aggregation) may take the place of $\bar g$ and of the mean in $P$;
 //! 5. a step of the base optimizer with $G$, at $\theta$.
 //!
 //! Steps 1 to 4 are [`RobustGradient`], for loops that hand gradients on by themselves; step 5 is

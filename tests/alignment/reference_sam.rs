@@ -147,6 +147,16 @@ fn pytorch_optimizer() {
                 all,
                 Config::sam(0.5).with_adaptive(Adaptive::All),
             ),
+            (
+                "gsam_a0.4",
+                &["sgd", "sgdm", "adamw"],
+                Config::gsam(0.1, 0.4),
+            ),
+            (
+                "gsam_adaptive",
+                &["sgd"],
+                Config::gsam(0.5, 0.4).with_adaptive(Adaptive::All),
+            ),
         ],
     );
 }
