@@ -61,6 +61,7 @@
 //! | [`optim`] | the wrapper, its settings and named methods (ERM, SAM, SAGM, …), its report |
 //! | [`gradient`] | algebra over gradients: norms, inner products, combinations, global clipping |
 //! | [`perturbation`] | ascents, and copies of a model at other points |
+//! | [`averaging`] | averages of the weights over training: exponential, SWAD |
 //! | [`domain`] | domain batches, the domain data loader, splits, protocols, selection, seeds |
 //! | [`search`] | random search over hyper-parameters, its journal and its cost |
 //! | [`metric`] | AUC, AP, EER and others by frame and by video, how sure they are, and DeLong's test |
@@ -101,6 +102,7 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs, missing_debug_implementations)]
 
+pub mod averaging;
 #[cfg(feature = "detector")]
 pub mod detector;
 pub mod domain;

@@ -16,6 +16,7 @@
 mod budget;
 mod config;
 mod evaluation;
+mod fish;
 mod gradient;
 mod group;
 mod loss;
@@ -29,6 +30,7 @@ mod summary;
 
 pub use config::*;
 pub use evaluation::*;
+pub use fish::*;
 pub use gradient::RobustGradient;
 pub use group::PerturbationGroup;
 pub use loss::*;
