@@ -59,7 +59,7 @@ impl FishConfig {
 ///   \theta \leftarrow \theta + \eta\\, (\tilde\theta_K - \theta),$$
 ///
 /// with the inner learning rate $\alpha$, here for plain gradient descent, and the outer one $\eta$.
-/// Averaged over the orders of the domains, and to first order in $\alpha$, the way is
+/// Averaged over the orders of the domains, and to second order in $\alpha$, the way is
 /// $-\alpha K \bar g + \frac{\alpha^2}{2} \nabla \sum_{i < j} \langle g_i, g_j \rangle$: it climbs
 /// the inner products of the domains' gradients, without a second derivative.
 ///
@@ -121,8 +121,8 @@ impl Fish {
     ///
     /// # Errors
     ///
-    /// [`Error::Model`] where no parameter is trainable, [`Error::Loss`], [`Error::Closure`],
-    /// [`Error::Setting`] where `lr` is not finite, [`Error::Device`]. Nothing has changed then.
+    /// [`Error::Loss`], [`Error::Closure`], [`Error::Setting`] where `lr` is not finite,
+    /// [`Error::Device`]. Nothing has changed then.
     pub fn step<M, B, L>(
         &mut self,
         lr: impl Into<ModuleLearningRate>,
@@ -297,9 +297,10 @@ fn way<M: Module>(from: &M, to: &M) -> GradientsParams {
 #[cfg(test)]
 mod tests {
     use burn::{
+        module::{ModuleMapper, ModuleVisitor},
         nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig},
         optim::{AdamConfig, SgdConfig, momentum::MomentumConfig},
-        tensor::Device,
+        tensor::{Device, TensorData},
     };
 
     use super::*;
@@ -311,15 +312,33 @@ mod tests {
         second: Linear,
     }
 
+    /// The same weights in every net.
+    struct Fixed(f32);
+
+    impl ModuleMapper for Fixed {
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            if !param.is_require_grad() {
+                return param;
+            }
+            let shape = param.lazy_shape();
+            let weights = (0..shape.num_elements()).map(|_| {
+                self.0 += 1.3;
+                self.0.sin()
+            });
+            let data = TensorData::new(weights.collect::<Vec<f32>>(), shape);
+            param.map(|weights| Tensor::from_data(data, &weights.device()).require_grad())
+        }
+    }
+
     impl Net {
         fn new() -> Self {
             let device = Device::flex().autodiff();
-            device.seed(7);
-            Self {
+            let net = Self {
                 first: LinearConfig::new(2, 3).init(&device),
                 norm: BatchNormConfig::new(3).init(&device),
                 second: LinearConfig::new(3, 1).init(&device),
-            }
+            };
+            net.map(&mut Fixed(0.0))
         }
 
         fn loss(&self, x: &Tensor<2>) -> Tensor<1> {
@@ -330,7 +349,7 @@ mod tests {
         /// Parameters and running statistics, bit for bit.
         fn state(&self) -> Vec<u32> {
             struct Bits(Vec<u32>);
-            impl burn::module::ModuleVisitor for Bits {
+            impl ModuleVisitor for Bits {
                 fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
                     let data = param.base().into_data();
                     self.0.extend(data.iter::<f32>().map(f32::to_bits));
