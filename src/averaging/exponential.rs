@@ -54,7 +54,7 @@ impl ExponentialMovingAverageConfig {
 /// axpy an update. **When to use it**: where training ends at a high learning rate or is noisy, and
 /// there is no validation loss that [`Swad`](super::Swad) could go by.
 ///
-/// For frozen parameters and running statistics see the [module](self#rules).
+/// For frozen parameters and running statistics see the [module](crate::averaging#rules).
 ///
 /// Source: Polyak and Juditsky, "Acceleration of Stochastic Approximation by Averaging", SIAM
 /// Journal on Control and Optimization 30(4), 1992, for averages of the weights; the exponential one

@@ -299,7 +299,7 @@ mod tests {
         record.clone().save(&path).unwrap();
         let read = AverageRecord::load(&path).unwrap();
         assert_eq!(read.settings, record.settings);
-        let data = |record: &AverageRecord| record.means["average"].values().cloned().next();
+        let data = |record: &AverageRecord| record.means["average"].values().next().cloned();
         assert_eq!(data(&read), data(&record));
         let nowhere = AverageRecord::load(folder.path().join("none.bpk"));
         assert!(matches!(nowhere, Err(Error::File { .. })));

@@ -513,10 +513,8 @@ mod tests {
                         found = Some((i + 1 - ns, config.tolerance_rate * mean));
                     }
                 }
-                Some((start, tolerance)) if i >= ne => {
-                    if tolerance < min(&losses[i - ne..i]) {
-                        return Some((start, i - ne));
-                    }
+                Some((start, tolerance)) if i >= ne && tolerance < min(&losses[i - ne..i]) => {
+                    return Some((start, i - ne));
                 }
                 _ => {}
             }

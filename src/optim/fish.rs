@@ -376,7 +376,7 @@ mod tests {
             dampening: 0.0,
             nesterov: false,
         };
-        SgdConfig::new().with_momentum(Some(momentum)).init().into()
+        SgdConfig::new().with_momentum(Some(momentum)).init()
     }
 
     #[test]
@@ -414,7 +414,7 @@ mod tests {
         let name = batches.names().next().unwrap().clone();
         let batch = batches.iter().next().unwrap().1.clone();
         batches = DomainBatches::new([(name, batch.clone())]).unwrap();
-        for inner in [momentum(), AdamConfig::new().init().into()] {
+        for inner in [momentum(), AdamConfig::new().init()] {
             let (mut model, mut expected) = (Net::new(), Net::new());
             let config = FishConfig::new().with_meta_lr(1.0);
             let mut fish = config.init(inner.clone()).unwrap();
@@ -440,7 +440,7 @@ mod tests {
             model.state()
         };
         let config = FishConfig::new;
-        let plain = || SgdConfig::new().init().into();
+        let plain = || SgdConfig::new().init();
         let reversed: Vec<_> = batches()
             .iter()
             .map(|(n, b)| (n.clone(), b.clone()))

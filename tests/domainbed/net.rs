@@ -16,7 +16,7 @@ const LAYERS: [&str; 4] = ["0.input", "0.hiddens.0", "0.output", "1"];
 pub const LEARNING_RATE: f64 = 1e-2;
 
 pub fn adam() -> ModuleOptimizer {
-    AdamConfig::new().with_epsilon(1e-8).init().into()
+    AdamConfig::new().with_epsilon(1e-8).init()
 }
 
 #[derive(Module, Debug)]
