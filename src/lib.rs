@@ -63,6 +63,7 @@
 //! | [`alignment`] | alignment losses: functions of the gradients' Gram matrix, and their gradients |
 //! | [`aggregation`] | from the domains' gradients to one: PCGrad, MGDA, UPGrad, CAGrad, GroupDRO, V-REx, AND-mask, … |
 //! | [`perturbation`] | ascents, and copies of a model at other points |
+//! | [`averaging`] | averages of the weights over training: exponential, SWAD |
 //! | [`domain`] | domain batches, the domain data loader, splits, protocols, selection, seeds |
 //! | [`search`] | random search over hyper-parameters, its journal and its cost |
 //! | [`metric`] | AUC, AP, EER and others by frame and by video, how sure they are, and DeLong's test |
@@ -105,6 +106,7 @@
 
 pub mod aggregation;
 pub mod alignment;
+pub mod averaging;
 #[cfg(feature = "detector")]
 pub mod detector;
 pub mod domain;
