@@ -1,0 +1,101 @@
+//! The nets of the two set-ups.
+
+use burn::{
+    module::Module,
+    nn::{
+        GroupNorm, GroupNormConfig, Initializer, Linear, LinearConfig, PaddingConfig2d,
+        conv::{Conv2d, Conv2dConfig},
+    },
+    tensor::{Device, Tensor, activation::relu},
+};
+
+use crate::mnist::SIDE;
+
+/// The net of the IRM set-up: 392-390-390-1 with ReLU, Xavier-uniform weights and biases of 0.
+#[derive(Module, Debug)]
+pub struct Mlp {
+    first: Linear,
+    second: Linear,
+    pub head: Linear,
+}
+
+/// Numbers of a picture: two channels of every second pixel of every second row.
+pub const INPUTS: usize = 2 * (SIDE / 2) * (SIDE / 2);
+const HIDDEN: usize = 390;
+
+impl Mlp {
+    pub fn new(seed: u64, device: &Device) -> Self {
+        device.seed(seed);
+        let linear = |inputs, outputs| {
+            let mut linear = LinearConfig::new(inputs, outputs)
+                .with_initializer(Initializer::XavierUniform { gain: 1.0 })
+                .init(device);
+            linear.bias = Some(Initializer::Zeros.init([outputs], device));
+            linear
+        };
+        let net = Self {
+            first: linear(INPUTS, HIDDEN),
+            second: linear(HIDDEN, HIDDEN),
+            head: linear(HIDDEN, 1),
+        };
+        // Weights are drawn when they are first used: now.
+        net.features(Tensor::zeros([1, INPUTS], device));
+        net.head.weight.val();
+        net
+    }
+
+    /// Of pictures `[rows, 392]`, what the head sees: `[rows, 390]`.
+    pub fn features(&self, pictures: Tensor<2>) -> Tensor<2> {
+        relu(self.second.forward(relu(self.first.forward(pictures))))
+    }
+
+    /// The logits of the label 1, `[rows, 1]`.
+    pub fn forward(&self, pictures: Tensor<2>) -> Tensor<2> {
+        self.head.forward(self.features(pictures))
+    }
+}
+
+/// The net of DomainBed for its sets of digits, `MNIST_CNN`, with PyTorch's default weights, which
+/// burn's are: uniform in ±1/√inputs.
+#[derive(Module, Debug)]
+pub struct MnistCnn {
+    convolutions: Vec<Conv2d>,
+    norms: Vec<GroupNorm>,
+    head: Linear,
+}
+
+impl MnistCnn {
+    pub fn new(channels: usize, classes: usize, seed: u64, device: &Device) -> Self {
+        device.seed(seed);
+        let convolution = |from, to, stride| {
+            Conv2dConfig::new([from, to], [3, 3])
+                .with_stride([stride, stride])
+                .with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1))
+                .init(device)
+        };
+        let net = Self {
+            convolutions: vec![
+                convolution(channels, 64, 1),
+                convolution(64, 128, 2),
+                convolution(128, 128, 1),
+                convolution(128, 128, 1),
+            ],
+            norms: [64, 128, 128, 128]
+                .map(|channels| GroupNormConfig::new(8, channels).init(device))
+                .into(),
+            head: LinearConfig::new(128, classes).init(device),
+        };
+        net.forward(Tensor::zeros([1, channels, SIDE, SIDE], device));
+        net
+    }
+
+    /// The classes' logits, `[rows, classes]`, of pictures `[rows, channels, 28, 28]`.
+    pub fn forward(&self, pictures: Tensor<4>) -> Tensor<2> {
+        let layers = self.convolutions.iter().zip(&self.norms);
+        let maps = layers.fold(pictures, |maps, (convolution, norm)| {
+            // ReLU comes before the norm there.
+            norm.forward(relu(convolution.forward(maps)))
+        });
+        self.head.forward(maps.mean_dims(&[2, 3]).flatten(1, 3))
+    }
+}
