@@ -60,6 +60,7 @@
 //! |---|---|
 //! | [`optim`] | the wrapper, its settings and named methods (ERM, SAM, SAGM, …), its report |
 //! | [`gradient`] | algebra over gradients: norms, inner products, combinations, global clipping |
+//! | [`alignment`] | alignment losses: functions of the gradients' Gram matrix, and their gradients |
 //! | [`perturbation`] | ascents, and copies of a model at other points |
 //! | [`domain`] | domain batches, the domain data loader, splits, protocols, selection, seeds |
 //! | [`search`] | random search over hyper-parameters, its journal and its cost |
@@ -101,6 +102,7 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs, missing_debug_implementations)]
 
+pub mod alignment;
 #[cfg(feature = "detector")]
 pub mod detector;
 pub mod domain;

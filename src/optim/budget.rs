@@ -12,10 +12,11 @@ use crate::{Error, Result};
 ///
 /// What is not known without a model or a loop is taken as it mostly is: that a
 /// [group](RobustGradientAlignmentConfig::groups) leaves some parameter in no group and matches one,
-/// and that a learning rate which [`Schedule::LearningRate`] goes by is above 0.
+/// that a learning rate which [`Schedule::LearningRate`] goes by is above 0, and that an alignment loss
+/// moves every domain.
 impl RobustGradientAlignmentConfig {
     /// The passes of a perturbed step, at $K$ domains: 1 for ERM, 2 for SAM, $1 + K$ for
-    /// [`Evaluation::All`].
+    /// [`Evaluation::All`]; one or two more with an alignment loss.
     ///
     /// With [`Draw::Independent`] at a point that all domains share, it is the most that a step
     /// may make.
@@ -39,7 +40,7 @@ impl RobustGradientAlignmentConfig {
             config.draw = Draw::Permutation;
         }
         let counter = Counter::new(&config, domains)?;
-        let mini_batches = counter.mini_batches([1.0, 1.0], 0)?;
+        let mini_batches = counter.mini_batches([1.0, 1.0], 0)? + counter.aligned();
         Ok(mini_batches as f64 / domains as f64)
     }
 
@@ -136,13 +137,48 @@ impl<'a> Counter<'a> {
         self.mini_batches(factors, step)
     }
 
+    /// Those of an alignment loss, in a step in which it counts.
+    fn aligned(&self) -> u128 {
+        let Some(alignment) = &self.config.alignment else {
+            return 0;
+        };
+        let counting = self.weights.iter().filter(|weight| **weight > 0.0).count();
+        match alignment.weight == 0.0 {
+            true => 0,
+            false => (counting * alignment.points()) as u128,
+        }
+    }
+
+    /// Those of an alignment loss in the first steps.
+    fn aligned_total(&self, steps: u64) -> Result<u128> {
+        let Some(alignment) = &self.config.alignment else {
+            return Ok(0);
+        };
+        let warmup = alignment.warmup_steps.min(steps);
+        let end = end(alignment.weight_schedule);
+        let counted = alignment
+            .warmup_steps
+            .saturating_add(end)
+            .clamp(warmup, steps);
+        let counts = |step: u64| Ok(alignment.weight_at(step, Some(1.0))? != 0.0);
+        let mut aligned = 0;
+        for step in warmup..counted {
+            aligned += u128::from(counts(step)?);
+        }
+        // From its schedule's end on, the weight is what it is.
+        if counted < steps && counts(counted)? {
+            aligned += u128::from(steps - counted);
+        }
+        Ok(aligned * self.aligned())
+    }
+
     /// Those of the first steps.
     fn total(&self, steps: u64) -> Result<u128> {
         let config = self.config;
         let plain = self.mini_batches([0.0, 0.0], 0)?;
         let warmup = config.warmup_steps.min(steps);
         let counted = self.settled().clamp(warmup, steps);
-        let mut total = u128::from(warmup) * plain;
+        let mut total = u128::from(warmup) * plain + self.aligned_total(steps)?;
         for step in warmup..counted {
             total += self.of_step(step)?;
         }
@@ -165,11 +201,15 @@ impl<'a> Counter<'a> {
         if config.evaluation == Evaluation::Sampled && config.draw == Draw::Independent {
             return u64::MAX;
         }
-        let end = |schedule: Schedule| match schedule {
-            Schedule::Constant | Schedule::LearningRate { .. } => 0,
-            Schedule::Linear { steps, .. } | Schedule::Cosine { steps, .. } => steps,
-        };
         let end = end(config.rho_schedule).max(end(config.gamma_schedule));
         config.warmup_steps.saturating_add(end)
+    }
+}
+
+/// From which step of it on a schedule's factor stays as it is.
+fn end(schedule: Schedule) -> u64 {
+    match schedule {
+        Schedule::Constant | Schedule::LearningRate { .. } => 0,
+        Schedule::Linear { steps, .. } | Schedule::Cosine { steps, .. } => steps,
     }
 }

@@ -3,7 +3,7 @@ use burn::{config::Config, module::ParamGroup, optim::ModuleOptimizer};
 use super::{
     Ascent, Draw, Evaluation, PerturbationGroup, RobustGradient, RobustGradientAlignment, Schedule,
 };
-use crate::{Error, Result, perturbation::Adaptive};
+use crate::{Error, Result, alignment::AlignmentConfig, perturbation::Adaptive};
 
 /// The settings of robust gradient alignment.
 ///
@@ -128,6 +128,9 @@ pub struct RobustGradientAlignmentConfig {
     /// never. Default: 20.
     #[config(default = "Some(20)")]
     pub max_skipped_steps: Option<u64>,
+    /// An alignment loss $\varphi$ of the domains' gradients: $\lambda_t \nabla \varphi$ is added to
+    /// $G$. Default: `None`. See [`alignment`](crate::alignment).
+    pub alignment: Option<AlignmentConfig>,
     /// Whether the [`StepReport`](super::StepReport) holds cosines, alignment and conflicts, at
     /// the price of their inner products. Default: true.
     #[config(default = true)]
@@ -295,7 +298,8 @@ impl RobustGradientAlignmentConfig {
             perturbed_weight,
             domain_weights,
             seed,
-            noise_seed
+            noise_seed,
+            alignment
         )
     }
 
@@ -332,6 +336,9 @@ impl RobustGradientAlignmentConfig {
         }
         self.rho_schedule.check("rho_schedule")?;
         self.gamma_schedule.check("gamma_schedule")?;
+        if let Some(alignment) = &self.alignment {
+            alignment.check()?;
+        }
         for (field, value) in [
             ("interval", Some(self.interval)),
             ("max_skipped_steps", self.max_skipped_steps),

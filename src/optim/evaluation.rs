@@ -59,17 +59,30 @@ pub(crate) struct Plan {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Point {
     pub ascent: PointAscent,
-    /// Domains and their coefficients in $P$, those that are not 0.
+    /// Domains and their coefficients in $P$, or in the gradient of the alignment loss: those that
+    /// are not 0.
     pub terms: Vec<(usize, f64)>,
 }
 
+impl Point {
+    /// Whether it belongs to the alignment loss, and not to $P$.
+    pub fn is_difference(&self) -> bool {
+        matches!(self.ascent, PointAscent::Difference { .. })
+    }
+}
+
 /// How a point is reached, besides the shift along the mean gradient.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum PointAscent {
     None,
     Pooled,
     Consensus,
     Domain(usize),
+    /// Along a direction of the alignment loss, without the shift.
+    Difference {
+        direction: usize,
+        length: f64,
+    },
 }
 
 impl Plan {

@@ -11,20 +11,21 @@ use burn::{
 
 use super::{
     DomainLoss, JoinedLoss, NonFinite, Outcome, RobustGradientAlignmentConfig, StepReport,
-    evaluation::{Plan, Point, PointAscent},
+    clean::Clean,
+    difference::{Aligning, Differences},
+    evaluation::Plan,
     group::{Lengths, Perturbation},
-    passes::{Joined, Noise, PassSum, Passes, Separate},
-    readback::{Readback, Reading},
-    summary::{CleanReadings, PassReadings, PointReadings, StepReadings},
+    passes::{Joined, Noise, Passes, Separate},
+    point::{At, Sums},
+    readback::Readback,
+    summary::{AlignmentReadings, StepReadings},
 };
 use crate::{
     Error, Result,
+    alignment::{Alignment, AlignmentLoss},
     domain::{Concat, DomainBatches, JoinedBatch},
-    gradient::{WeightedSum, combine, dot, gram, like_parameters, squared_norm},
-    perturbation::{
-        Adaptive, Displacement, RunningStatistics, adaptive_squared_norm, ascent_scale, displaced,
-        displaced_with_resolution,
-    },
+    gradient::{combine, like_parameters, squared_norm},
+    perturbation::{RunningStatistics, displaced},
 };
 
 /// The robust gradient $G$ alone: everything before the base optimizer's step.
@@ -46,6 +47,8 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct RobustGradient {
     config: RobustGradientAlignmentConfig,
+    /// The caller's, where the settings name one.
+    own_alignment_loss: Option<Arc<dyn AlignmentLoss>>,
     state: Arc<State>,
 }
 
@@ -76,13 +79,17 @@ impl RobustGradient {
         };
         Self {
             config,
+            own_alignment_loss: None,
             state: Arc::new(state),
         }
     }
 
-    /// A clone that counts by itself from now on.
-    pub(crate) fn split_off(&self) -> Self {
-        Self::resumed(self.config.clone(), self.progress())
+    /// A clone that counts by itself from now on, from this progress.
+    pub(crate) fn split_off(&self, progress: Progress) -> Self {
+        Self {
+            own_alignment_loss: self.own_alignment_loss.clone(),
+            ..Self::resumed(self.config.clone(), progress)
+        }
     }
 
     /// How far training is.
@@ -116,6 +123,25 @@ impl RobustGradient {
     /// [`RobustGradientAlignment::step`](super::RobustGradientAlignment::step) knows it by itself.
     pub fn set_learning_rate(&self, lr: f64) {
         self.state.lr.store(lr.to_bits(), Ordering::Relaxed);
+    }
+
+    /// Hands over the alignment loss of the caller's own that the settings name: see
+    /// [`AlignmentConfig::own`](crate::alignment::AlignmentConfig::own).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Setting`] where the settings name another, or none.
+    pub fn set_alignment_loss(&mut self, loss: impl AlignmentLoss + 'static) -> Result<()> {
+        let named = self.config.alignment.as_ref().map(|config| &config.loss);
+        if named != Some(&Alignment::own(&loss)) {
+            return Err(Error::Setting {
+                field: "alignment.loss",
+                rule: "be the one that is handed over, `AlignmentConfig::own(&loss, weight)`",
+                value: format!("{named:?}, and {loss:?} is handed over"),
+            });
+        }
+        self.own_alignment_loss = Some(Arc::new(loss));
+        Ok(())
     }
 
     /// All passes: the gradient $G$ for a base optimizer, and what was seen.
@@ -208,37 +234,39 @@ impl RobustGradient {
     ) -> Result<(GradientsParams, StepReport)> {
         let weights = self.config.weights_of(domains.len())?;
         check_trainable(model)?;
-        let perturbation = self.perturbation(step, model)?;
-        let plan = Plan::new(&self.config, &perturbation, &weights, step)?;
-        let at = At {
+        let lr = self.learning_rate();
+        let perturbation = Perturbation::new(&self.config, model, self.config.factors(step, lr)?)?;
+        let mut at = At {
             model,
             weights: &weights,
-            plan: &plan,
-            perturbation: &perturbation,
+            aligning: self.aligning(step, lr)?,
+            plan: Plan::new(&self.config, &perturbation, &weights, step)?,
+            perturbation,
+            differences: None,
         };
         let mut readback = Readback::default();
         let at_theta = displaced(model, &[]);
-        let clean = self.clean_passes(&mut passes, &mut readback, &at, &at_theta)?;
-        let (perturbed, points) = self.perturbed_passes(&mut passes, &mut readback, &at, &clean)?;
-        drop(clean.gradients);
-        // Rounded before it is looked at: what fits into 32 bits need not fit into 16.
-        let gradient = like_parameters(model, self.combine(model, clean.mean, perturbed));
-        let update = readback.push(squared_norm(model, &gradient));
-
-        let readings = StepReadings {
+        let (clean, clean_readings) =
+            self.clean_passes(&mut passes, &mut readback, &at, &at_theta)?;
+        let mut readings = StepReadings {
             step,
-            lengths: [&perturbation.rho, &perturbation.gamma].map(|lengths| match lengths {
-                Lengths::Uniform(length) => *length,
-                Lengths::Grouped { base, .. } => *base,
-            }),
+            names: domains.names().collect(),
+            lengths: [&at.perturbation.rho, &at.perturbation.gamma].map(Lengths::base),
             weights: &weights,
-            clean: clean.readings,
-            plan: &plan,
-            points,
-            update,
-            calls: passes.calls(),
+            clean: clean_readings,
+            alignment: None,
+            points: Vec::new(),
+            update: Default::default(),
         };
-        let report = readings.report(domains.names(), &readback.wait()?);
+        let mut gradient = GradientsParams::new();
+        if self.look(&mut at, &clean, &mut readings, &mut readback)? {
+            let (sums, points) = self.passes_at_points(&mut passes, &mut readback, &at, &clean)?;
+            readings.points = points;
+            gradient = self.combine(&at, clean, sums, &mut readings, &mut readback);
+            readings.update = readback.push(squared_norm(model, &gradient));
+            readback.wait()?;
+        }
+        let report = readings.report(&readback, passes.calls());
         self.count(&report)?;
         if report.is_skipped() {
             return Ok((GradientsParams::new(), report));
@@ -247,11 +275,59 @@ impl RobustGradient {
         Ok((gradient, report))
     }
 
-    /// $\rho$ and $\gamma$ of the step; 0 in a plain one, which refuses what cannot work as well.
-    fn perturbation<M: Module>(&self, step: u64, model: &M) -> Result<Perturbation> {
+    /// Between steps 1 and 2, where a setting needs the clean passes' numbers on the host: waits for
+    /// them and adds the points that follow. Whether the step goes on.
+    fn look<M: Module>(
+        &self,
+        at: &mut At<'_, M>,
+        clean: &Clean,
+        readings: &mut StepReadings<'_>,
+        readback: &mut Readback,
+    ) -> Result<bool> {
+        if !at.looks() {
+            return Ok(true);
+        }
+        readback.wait()?;
+        if readings.report(readback, 0).is_skipped() {
+            return Ok(false);
+        }
+        let seen = clean.seen(at.weights, &readings.clean, readback);
+        if let Some(aligning) = &at.aligning {
+            let differences = Differences::new(aligning, &seen)?;
+            at.plan.points.extend(differences.points());
+            readings.alignment = Some(AlignmentReadings::new(aligning.weight, &differences));
+            at.differences = Some(differences);
+        }
+        Ok(!readings.report(readback, 0).is_skipped())
+    }
+
+    /// The alignment loss of a step in which it counts.
+    fn aligning(&self, step: u64, lr: Option<f64>) -> Result<Option<Aligning<'_>>> {
+        let Some(config) = &self.config.alignment else {
+            return Ok(None);
+        };
+        let loss = match (config.loss.built_in(), &self.own_alignment_loss) {
+            (Some(loss), _) => loss,
+            (None, Some(loss)) => &**loss,
+            (None, None) => {
+                return Err(Error::Setting {
+                    field: "alignment.loss",
+                    rule: "be handed over by `set_alignment_loss`, since it is the caller's own",
+                    value: "not known".into(),
+                });
+            }
+        };
+        let weight = config.weight_at(step, lr)?;
+        Ok((weight != 0.0).then_some(Aligning {
+            config,
+            loss,
+            weight,
+        }))
+    }
+
+    fn learning_rate(&self) -> Option<f64> {
         let lr = f64::from_bits(self.state.lr.load(Ordering::Relaxed));
-        let lr = (!lr.is_nan()).then_some(lr);
-        Perturbation::new(&self.config, model, self.config.factors(step, lr)?)
+        (!lr.is_nan()).then_some(lr)
     }
 
     /// Counts the step; an error where too many in a row were skipped.
@@ -278,234 +354,32 @@ impl RobustGradient {
         }
     }
 
-    /// Step 1: the domains' gradients at $\theta$, their mean and their inner products.
-    ///
-    /// Where no ascent needs the gradients one by one, joined passes are one pass.
-    fn clean_passes<M: Module>(
-        &self,
-        passes: &mut impl Passes<M>,
-        readback: &mut Readback,
-        at: &At<'_, M>,
-        at_theta: &M,
-    ) -> Result<Clean> {
-        let by_domain = |point: &Point| {
-            matches!(
-                point.ascent,
-                PointAscent::Domain(_) | PointAscent::Consensus
-            )
-        };
-        if passes.joins() && !at.plan.points.iter().any(by_domain) {
-            return self.clean_pass(passes, readback, at, at_theta);
-        }
-        let mut losses = Vec::with_capacity(at.weights.len());
-        let mut gradients = Vec::with_capacity(at.weights.len());
-        for domain in 0..at.weights.len() {
-            let (loss, gradient) = passes.one(at_theta, domain)?;
-            losses.push(readback.push(loss));
-            gradients.push(gradient);
-        }
-        let terms = at.weights.iter().copied().zip(&gradients);
-        let terms: Vec<_> = terms.filter(|(weight, _)| *weight > 0.0).collect();
-        let mean = combine(at_theta, &terms);
-        let gram: Vec<Vec<Option<Tensor<1>>>> = if self.config.report {
-            gram(at_theta, &gradients)
-        } else {
-            let square = |gradient| vec![squared_norm(at_theta, gradient)];
-            gradients.iter().map(square).collect()
-        };
-        // The last entry of a row is the gradient's inner product with itself.
-        let squares = gram.iter().map(|row| row.last().cloned().flatten());
-        let squares: Vec<Option<Tensor<1>>> = match self.config.adaptive {
-            Adaptive::None => squares.collect(),
-            adaptive if at.plan.points.iter().any(by_domain) => gradients
-                .iter()
-                .map(|gradient| adaptive_squared_norm(at.model, gradient, adaptive))
-                .collect(),
-            _ => vec![None; gradients.len()],
-        };
-        let mut read = |number: &Option<Tensor<1>>| readback.push(number.clone());
-        let gram = gram
-            .iter()
-            .map(|row| row.iter().map(&mut read).collect())
-            .collect();
-        let (mean_norm, mean_square) = self.mean_norms(readback, at, &mean);
-        Ok(Clean {
-            gradients,
-            norms: squares.into_iter().map(|s| s.map(Tensor::sqrt)).collect(),
-            mean,
-            mean_norm,
-            readings: CleanReadings {
-                losses,
-                gram,
-                joined: None,
-                mean_square,
-            },
-        })
-    }
-
-    /// Step 1 in one pass: the mean gradient alone.
-    fn clean_pass<M: Module>(
-        &self,
-        passes: &mut impl Passes<M>,
-        readback: &mut Readback,
-        at: &At<'_, M>,
-        at_theta: &M,
-    ) -> Result<Clean> {
-        let terms: Vec<(usize, f64)> = at.weights.iter().copied().enumerate().collect();
-        let PassSum {
-            losses,
-            probes,
-            sum,
-        } = passes.sum(at_theta, &terms)?;
-        let mean = combine(at_theta, &[(sum.unit, &sum.sum)]);
-        let (mean_norm, mean_square) = self.mean_norms(readback, at, &mean);
-        let mut push = |number: Option<Tensor<1>>| readback.push(number);
-        Ok(Clean {
-            gradients: Vec::new(),
-            norms: Vec::new(),
-            mean,
-            mean_norm,
-            readings: CleanReadings {
-                losses: losses.into_iter().map(|loss| push(Some(loss))).collect(),
-                gram: vec![Vec::new(); at.weights.len()],
-                joined: Some(push(probes.into_iter().next().flatten())),
-                mean_square,
-            },
-        })
-    }
-
-    /// The norm that the pooled ascent goes by, where it is needed, and $\lVert \bar g \rVert^2$,
-    /// where it is reported.
-    fn mean_norms<M: Module>(
-        &self,
-        readback: &mut Readback,
-        at: &At<'_, M>,
-        mean: &GradientsParams,
-    ) -> (Option<Tensor<1>>, Option<Reading>) {
-        let pooled = |point: &Point| point.ascent == PointAscent::Pooled;
-        let pooled = at.plan.points.iter().any(pooled);
-        let adaptive = self.config.adaptive;
-        let plain = self.config.report || (pooled && adaptive == Adaptive::None);
-        let square = plain.then(|| squared_norm(at.model, mean)).flatten();
-        let norm = match (pooled, adaptive) {
-            (false, _) => None,
-            (true, Adaptive::None) => square.clone(),
-            (true, adaptive) => adaptive_squared_norm(at.model, mean, adaptive),
-        };
-        let reported = self.config.report.then(|| readback.push(square));
-        (norm.map(Tensor::sqrt), reported)
-    }
-
-    /// Steps 2 and 3: the points and the gradients there; $P$ out of them.
-    fn perturbed_passes<M: Module>(
-        &self,
-        passes: &mut impl Passes<M>,
-        readback: &mut Readback,
-        at: &At<'_, M>,
-        clean: &Clean,
-    ) -> Result<(WeightedSum, Vec<PointReadings>)> {
-        let model = at.model;
-        let mut perturbed = WeightedSum::new();
-        let mut readings = Vec::with_capacity(at.plan.points.len());
-        for point in &at.plan.points {
-            let displacement = self.displacement(at, clean, point);
-            let (at_point, resolution) = displaced_with_resolution(model, &displacement);
-            let PassSum {
-                losses,
-                mut probes,
-                sum,
-            } = passes.sum(&at_point, &point.terms)?;
-            // A joined pass has one gradient for all of its domains.
-            let joined = (probes.len() < losses.len()).then(|| probes.pop().flatten());
-            let mut probes = probes.into_iter();
-            let of_each = point.terms.iter().zip(losses).map(|((domain, _), loss)| {
-                let gradient = probes.next().flatten();
-                PassReadings {
-                    domain: *domain,
-                    loss: readback.push(loss),
-                    gradient: readback.push(gradient),
-                }
-            });
-            let of_each = of_each.collect();
-            let alignment = self.config.report.then(|| {
-                let square = squared_norm(model, &sum.sum);
-                let with_mean = dot(model, &sum.sum, &clean.mean);
-                (readback.push(square), readback.push(with_mean))
-            });
-            readings.push(PointReadings {
-                passes: of_each,
-                joined: readback.push(joined.flatten()),
-                unit: sum.unit,
-                alignment,
-                resolution: resolution
-                    .wanted
-                    .zip(resolution.lost)
-                    .map(|(wanted, lost)| {
-                        let [wanted, lost] = [wanted, lost].map(|number| readback.push(number));
-                        (wanted, lost)
-                    }),
-            });
-            perturbed.add(model, sum.unit, sum.sum);
-        }
-        Ok((perturbed, readings))
-    }
-
-    /// The way from $\theta$ to a point: $\varepsilon - \gamma\, \bar g$.
-    fn displacement<'a, M>(
-        &self,
-        at: &At<'a, M>,
-        clean: &'a Clean,
-        point: &Point,
-    ) -> Vec<Displacement<'a>> {
-        let (rho, of_parameter) = at.perturbation.rho.parts();
-        let ascent = |norm: &Tensor<1>, weight: f64, gradient: &'a GradientsParams| {
-            let scale = ascent_scale(norm.clone(), rho * weight);
-            let ascent = Displacement::new(scale, gradient).with_adaptive(self.config.adaptive);
-            match of_parameter {
-                Some(factors) => ascent.with_factors(factors),
-                None => ascent,
-            }
-        };
-        let of_domain = |domain: usize, weight: f64| {
-            let norm = clean.norms[domain].as_ref()?;
-            Some(ascent(norm, weight, &clean.gradients[domain]))
-        };
-        let mut displacement: Vec<_> = match point.ascent {
-            PointAscent::None => Vec::new(),
-            PointAscent::Domain(domain) => of_domain(domain, 1.0).into_iter().collect(),
-            PointAscent::Consensus => (0..at.weights.len())
-                .filter_map(|domain| of_domain(domain, at.weights[domain]))
-                .collect(),
-            PointAscent::Pooled => {
-                let norm = clean.mean_norm.iter();
-                norm.map(|norm| ascent(norm, 1.0, &clean.mean)).collect()
-            }
-        };
-        if !at.perturbation.gamma.is_zero() {
-            let (gamma, of_parameter) = at.perturbation.gamma.parts();
-            let shift = Displacement::constant(-gamma, &clean.mean);
-            displacement.push(match of_parameter {
-                Some(factors) => shift.with_factors(factors),
-                None => shift,
-            });
-        }
-        displacement
-    }
-
-    /// Step 4: $G = w_0\, \bar g + w_1 P$; without perturbed passes, $P$ is $\bar g$.
+    /// Step 4: $G = w_0\, \bar g + w_1 P + \lambda_t \nabla \varphi$; without perturbed passes, $P$
+    /// is $\bar g$.
     fn combine<M: Module>(
         &self,
-        model: &M,
-        mean: GradientsParams,
-        perturbed: WeightedSum,
+        at: &At<'_, M>,
+        clean: Clean,
+        sums: Sums,
+        readings: &mut StepReadings<'_>,
+        readback: &mut Readback,
     ) -> GradientsParams {
+        let alignment = at.alignment_gradient(&clean, &sums.alignment);
+        drop(clean.gradients);
         let (w0, w1) = (self.config.clean_weight, self.config.perturbed_weight);
-        if perturbed.sum.is_empty() {
-            return combine(model, &[(w0 + w1, &mean)]);
+        let perturbed = &sums.perturbed;
+        let mut terms = match perturbed.sum.is_empty() {
+            true => vec![(w0 + w1, &clean.mean)],
+            false => vec![(w0, &clean.mean), (w1 * perturbed.unit, &perturbed.sum)],
+        };
+        if let (Some(readings), Some(gradient)) = (&mut readings.alignment, &alignment) {
+            let square = || readback.push(squared_norm(at.model, gradient));
+            readings.square = self.config.report.then(square);
+            terms.push((readings.weight, gradient));
         }
-        let terms = [(w0, &mean), (w1 * perturbed.unit, &perturbed.sum)];
-        let counting: Vec<_> = terms.into_iter().filter(|(w, _)| *w != 0.0).collect();
-        combine(model, &counting)
+        terms.retain(|(weight, _)| *weight != 0.0);
+        // Rounded before it is looked at: what fits into 32 bits need not fit into 16.
+        like_parameters(at.model, combine(at.model, &terms))
     }
 }
 
@@ -515,26 +389,6 @@ pub(crate) struct Progress {
     pub steps: u64,
     pub skipped: u64,
     pub skipped_since: u64,
-}
-
-/// What a step begins with.
-struct At<'a, M> {
-    model: &'a M,
-    weights: &'a [f64],
-    plan: &'a Plan,
-    perturbation: &'a Perturbation,
-}
-
-/// What the clean passes leave for the others.
-struct Clean {
-    /// Of every domain; empty after a joined pass, as are the norms.
-    gradients: Vec<GradientsParams>,
-    /// $\lVert T g_i \rVert$.
-    norms: Vec<Option<Tensor<1>>>,
-    mean: GradientsParams,
-    /// $\lVert T \bar g \rVert$, where an ascent is pooled.
-    mean_norm: Option<Tensor<1>>,
-    readings: CleanReadings,
 }
 
 fn check_trainable<M: Module>(model: &M) -> Result<()> {

@@ -48,6 +48,14 @@ impl Lengths {
         }
     }
 
+    /// That of parameters in no group.
+    pub fn base(&self) -> f64 {
+        match self {
+            Self::Uniform(length) => *length,
+            Self::Grouped { base, .. } => *base,
+        }
+    }
+
     /// What all parameters share, and what each has of its own.
     pub fn parts(&self) -> (f64, Option<&HashMap<ParamId, f64>>) {
         match self {

@@ -5,21 +5,25 @@
 //! Every method of the family is the same sequence:
 //!
 //! 1. gradients $g_i = \nabla L_i(\theta)$ of the $K$ domains at $\theta$, the *clean passes*;
-//! 2. a map from them to points $\theta_i$ ([`perturbation`](crate::perturbation));
+//! 2. a map from them to points $\theta_i$ ([`perturbation`](crate::perturbation),
+//!    [`alignment`](crate::alignment));
 //! 3. gradients $\nabla L_j(\theta_i)$ at those points, the *perturbed passes*;
-//! 4. one gradient out of all of them, $G = w_0\\, \bar g + w_1 P$;
+//! 4. one gradient out of all of them, $G = w_0\\, \bar g + w_1 P + \lambda_t \nabla \varphi$;
 //! 5. a step of the base optimizer with $G$, at $\theta$.
 //!
 //! Steps 1 to 4 are [`RobustGradient`], for loops that hand gradients on by themselves; step 5 is
 //! added by [`RobustGradientAlignment`].
 
 mod budget;
+mod clean;
 mod config;
+mod difference;
 mod evaluation;
 mod gradient;
 mod group;
 mod loss;
 mod passes;
+mod point;
 mod readback;
 mod record;
 mod report;

@@ -3,52 +3,50 @@ use burn::tensor::{Tensor, Transaction};
 use crate::{Error, Result};
 
 /// Numbers that stay on the device until all of them are read back in one wait.
+///
+/// A step waits at its end, and once before that where a setting needs numbers on the host to go on.
 #[derive(Default)]
 pub(crate) struct Readback {
-    tensors: Vec<Tensor<1>>,
+    read: Vec<f64>,
+    pending: Vec<Tensor<1>>,
 }
 
 /// A number that is going to be read back.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Reading(Option<usize>);
-
-/// The numbers that were read back.
-pub(crate) struct Readings(Vec<f64>);
 
 impl Readback {
     /// Registers a tensor of shape `[1]`; `None` reads as 0.
     pub fn push(&mut self, number: impl Into<Option<Tensor<1>>>) -> Reading {
         Reading(number.into().map(|tensor| {
-            let device = self.tensors.first().map(|first| first.device());
+            let device = self.pending.first().map(|first| first.device());
             let tensor = match device {
                 Some(device) => tensor.to_device(&device),
                 None => tensor,
             };
-            self.tensors.push(tensor);
-            self.tensors.len() - 1
+            self.pending.push(tensor);
+            self.read.len() + self.pending.len() - 1
         }))
     }
 
-    /// Waits for the device, once.
-    pub fn wait(self) -> Result<Readings> {
-        let transaction = self
-            .tensors
+    /// Waits for the device, once, for all that was registered since the last time.
+    pub fn wait(&mut self) -> Result<()> {
+        let transaction = std::mem::take(&mut self.pending)
             .into_iter()
             .fold(Transaction::default(), Transaction::register);
         let data = transaction
             .try_execute()
             .map_err(|error| Error::Device(format!("{error:?}")))?;
-        Ok(Readings(
-            data.iter().flat_map(|data| data.iter::<f64>()).collect(),
-        ))
+        self.read
+            .extend(data.iter().flat_map(|data| data.iter::<f64>()));
+        Ok(())
     }
-}
 
-impl Readings {
+    /// A number; 0 where there was none, and before it is read.
     pub fn get(&self, reading: Reading) -> f64 {
         reading
             .0
-            .and_then(|index| self.0.get(index))
+            .and_then(|index| self.read.get(index))
             .copied()
             .unwrap_or(0.0)
     }

@@ -85,7 +85,7 @@ pub struct RobustGradientAlignmentRecord {
 /// What the file says it is.
 const FORMAT: &str = "roga training";
 /// The version of the format. It grows where older readers would go on wrongly.
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
 
 impl RobustGradientAlignmentRecord {
     pub(super) fn new(

@@ -5,7 +5,8 @@ use serde::Serialize;
 /// What one step saw and did.
 ///
 /// All numbers are those of $\theta$ before the step. They are read back from the device together,
-/// in one wait.
+/// in one wait, or in two where a setting needs those of the clean passes before the step can go on
+/// (alignment losses). A step that is skipped at the first of two has made no further pass.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StepReport {
     /// The number of the step.
@@ -26,9 +27,13 @@ pub struct StepReport {
     pub conflicts: Option<Vec<(usize, usize)>>,
     /// The points at which the losses were evaluated again, in the order of their passes.
     pub points: Vec<PointReport>,
+    /// The alignment loss. `None` in steps in which it does not count, and where the step was skipped
+    /// for its clean passes.
+    pub alignment: Option<AlignmentReport>,
     /// $\lVert \bar g \rVert$. `None` with the report off.
     pub mean_gradient_norm: Option<f64>,
-    /// $\lVert G \rVert$, the norm of what the base optimizer is handed.
+    /// $\lVert G \rVert$, the norm of what the base optimizer is handed. 0 where the step was skipped
+    /// before it was known.
     pub update_gradient_norm: f64,
     /// How many times a mini-batch went forward and backward.
     pub passes: Passes,
@@ -57,10 +62,11 @@ impl StepReport {
         mean(cosines.flat_map(|(i, row)| row.iter().take(i).copied()))
     }
 
-    /// The largest [`PointReport::unresolved`]; `None` without parameters of 16 bits.
+    /// The largest [`PointReport::unresolved`], that of the alignment loss included; `None` without parameters of 16 bits.
     pub fn unresolved(&self) -> Option<f64> {
-        let shares = self.points.iter().filter_map(|point| point.unresolved);
-        shares.reduce(f64::max)
+        let shares = self.points.iter().map(|point| point.unresolved);
+        let of_alignment = self.alignment.iter().map(|alignment| alignment.unresolved);
+        shares.chain(of_alignment).flatten().reduce(f64::max)
     }
 
     /// Whether the step was skipped: nothing has changed.
@@ -114,6 +120,20 @@ pub struct PointReport {
     pub unresolved: Option<f64>,
 }
 
+/// An alignment loss at $\theta$, and its gradient.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct AlignmentReport {
+    /// $\varphi$, of the domains that count.
+    pub loss: f64,
+    /// Its weight $\lambda_t$.
+    pub weight: f64,
+    /// $\lVert \nabla \varphi \rVert$, without the weight: finite differences of first order. `None`
+    /// with the report off.
+    pub gradient_norm: Option<f64>,
+    /// As [`PointReport::unresolved`], the largest of the differences' points.
+    pub unresolved: Option<f64>,
+}
+
 /// How many times a mini-batch went forward and backward.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Passes {
@@ -121,6 +141,8 @@ pub struct Passes {
     pub clean: usize,
     /// At the ascending points.
     pub perturbed: usize,
+    /// At the points of an alignment loss.
+    pub alignment: usize,
     /// How many times the closure was called: fewer than mini-batches went where passes were
     /// joined.
     pub calls: usize,
@@ -158,6 +180,8 @@ pub enum Pass {
         /// The domain whose gradient was climbed; `None` for a point that all domains share.
         ascent: Option<Arc<str>>,
     },
+    /// At a point of the alignment loss; without a domain, the loss itself or its derivative.
+    Alignment,
     /// Putting the gradients together.
     Combination,
 }
@@ -192,6 +216,7 @@ impl std::fmt::Display for NonFinite {
                 )
             }
             Pass::Perturbed { ascent: None } => write!(f, "in the perturbed pass"),
+            Pass::Alignment => write!(f, "in the pass of the alignment loss"),
             Pass::Combination => write!(f, "where the gradients are put together"),
         }
     }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
-/// How $\rho$ or $\gamma$ changes over training: a factor $s_t$ at step $t$, so that
+/// How $\rho$, $\gamma$ or a weight changes over training: a factor $s_t$ at step $t$, so that
 /// $\rho_t = s_t\\, \rho$.
 ///
 /// $t$ counts the steps from the end of the warm-up on, skipped ones included.
@@ -89,7 +89,7 @@ impl Schedule {
     }
 
     /// Refuses what cannot work, in the name of the field that holds it.
-    pub(super) fn check(&self, field: &'static str) -> Result<()> {
+    pub(crate) fn check(&self, field: &'static str) -> Result<()> {
         let rule = match *self {
             Self::Constant => return Ok(()),
             Self::Linear { from, to, steps } | Self::Cosine { from, to, steps } => {

@@ -10,6 +10,7 @@ use burn::{
 use super::{DomainLoss, JoinedLoss, RobustGradient, RobustGradientAlignmentRecord, StepReport};
 use crate::{
     Error, Result,
+    alignment::AlignmentLoss,
     domain::{Concat, DomainBatches, JoinedBatch},
     perturbation::tie_shared_parameters,
 };
@@ -247,11 +248,20 @@ impl RobustGradientAlignment {
     pub fn load_record(&mut self, record: &RobustGradientAlignmentRecord) -> Result<()> {
         record.check(self.gradient.config())?;
         let (base, recorded) = record.load_base(&self.base)?;
-        let config = self.gradient.config().clone();
-        self.gradient = RobustGradient::resumed(config, record.progress());
+        self.gradient = self.gradient.split_off(record.progress());
         self.base = base;
         self.recorded = recorded;
         Ok(())
+    }
+
+    /// Hands over the alignment loss of the caller's own that the settings name: see
+    /// [`AlignmentConfig::own`](crate::alignment::AlignmentConfig::own).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Setting`](crate::Error::Setting) where the settings name another, or none.
+    pub fn set_alignment_loss(&mut self, loss: impl AlignmentLoss + 'static) -> Result<()> {
+        self.gradient.set_alignment_loss(loss)
     }
 
     /// The passes alone: see [`RobustGradient`].
@@ -269,7 +279,7 @@ impl Clone for RobustGradientAlignment {
     /// A wrapper with the same settings and the same state, which counts by itself.
     fn clone(&self) -> Self {
         Self {
-            gradient: self.gradient.split_off(),
+            gradient: self.gradient.split_off(self.gradient.progress()),
             base: self.base.clone(),
             recorded: self.recorded.clone(),
             device: self.device.clone(),

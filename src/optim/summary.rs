@@ -1,29 +1,30 @@
 use std::sync::Arc;
 
 use super::{
-    DomainReport, NonFinite, Outcome, Pass, Passes, PointReport, Quantity, StepReport,
-    evaluation::{Plan, PointAscent},
-    readback::{Reading, Readings},
+    AlignmentReport, DomainReport, NonFinite, Outcome, Pass, Passes, PointReport, Quantity,
+    StepReport,
+    difference::Differences,
+    evaluation::{Point, PointAscent},
+    readback::{Readback, Reading},
 };
 
-/// Everything that is read back in a step, before it is.
+/// Everything that is read back in a step, as far as it is known.
 pub(crate) struct StepReadings<'a> {
     pub step: u64,
+    pub names: Vec<&'a Arc<str>>,
     /// $\rho$ and $\gamma$.
     pub lengths: [f64; 2],
     pub weights: &'a [f64],
     pub clean: CleanReadings,
-    pub plan: &'a Plan,
+    pub alignment: Option<AlignmentReadings>,
     pub points: Vec<PointReadings>,
     pub update: Reading,
-    /// How many times the closure was called.
-    pub calls: usize,
 }
 
 /// The numbers of the clean passes.
 pub(crate) struct CleanReadings {
     pub losses: Vec<Reading>,
-    /// The lower triangle of the Gram matrix with the report on, else its diagonal; either way the
+    /// The lower triangle of the Gram matrix where it is needed or reported, else its diagonal; either way the
     /// diagonal ends the rows. Empty rows after a joined pass.
     pub gram: Vec<Vec<Reading>>,
     /// Finite where the gradient of a joined pass is.
@@ -31,8 +32,30 @@ pub(crate) struct CleanReadings {
     pub mean_square: Option<Reading>,
 }
 
+/// The numbers of an alignment loss.
+pub(crate) struct AlignmentReadings {
+    pub weight: f64,
+    loss: f64,
+    derivative_is_finite: bool,
+    /// $\lVert \nabla \varphi \rVert^2$, with the report on.
+    pub square: Option<Reading>,
+}
+
+impl AlignmentReadings {
+    /// Before the gradient is known.
+    pub fn new(weight: f64, differences: &Differences) -> Self {
+        Self {
+            weight,
+            loss: differences.loss,
+            derivative_is_finite: differences.derivative_is_finite,
+            square: None,
+        }
+    }
+}
+
 /// The numbers of the passes at one point.
 pub(crate) struct PointReadings {
+    pub point: Point,
     pub passes: Vec<PassReadings>,
     /// Finite where the gradient of a joined pass is.
     pub joined: Reading,
@@ -44,6 +67,32 @@ pub(crate) struct PointReadings {
     pub resolution: Option<(Reading, Reading)>,
 }
 
+impl PointReadings {
+    /// The share of the entries of 16 bits that were to be moved and were not.
+    fn unresolved(&self, read: &Readback) -> Option<f64> {
+        let (wanted, lost) = self.resolution?;
+        let wanted = read.get(wanted);
+        Some(if wanted > 0.0 {
+            read.get(lost) / wanted
+        } else {
+            0.0
+        })
+    }
+
+    /// The pass, as a report names it.
+    fn pass(&self, domains: &[DomainReport]) -> Pass {
+        match self.point.ascent {
+            PointAscent::Domain(domain) => Pass::Perturbed {
+                ascent: Some(domains[domain].name.clone()),
+            },
+            PointAscent::Difference { .. } => Pass::Alignment,
+            PointAscent::None | PointAscent::Pooled | PointAscent::Consensus => {
+                Pass::Perturbed { ascent: None }
+            }
+        }
+    }
+}
+
 /// The numbers of one perturbed pass.
 pub(crate) struct PassReadings {
     pub domain: usize,
@@ -52,18 +101,23 @@ pub(crate) struct PassReadings {
     pub gradient: Reading,
 }
 
+impl CleanReadings {
+    /// $\langle g_i, g_j \rangle$, where all of them were read.
+    pub fn inner_product(&self, i: usize, j: usize, read: &Readback) -> f64 {
+        let row = self.gram.get(i.max(j));
+        row.and_then(|row| row.get(i.min(j)))
+            .map_or(0.0, |entry| read.get(*entry))
+    }
+}
+
 impl StepReadings<'_> {
-    /// The report of the numbers that were read back.
-    pub fn report<'n>(
-        &self,
-        names: impl Iterator<Item = &'n Arc<str>>,
-        read: &Readings,
-    ) -> StepReport {
-        let domains: Vec<DomainReport> = names
+    /// The report of the numbers that were read back, after so many calls of the closure.
+    pub fn report(&self, read: &Readback, calls: usize) -> StepReport {
+        let domains: Vec<DomainReport> = (self.names.iter())
             .zip(self.weights)
             .zip(self.clean.losses.iter().zip(&self.clean.gram))
             .map(|((name, weight), (loss, row))| DomainReport {
-                name: name.clone(),
+                name: (*name).clone(),
                 weight: *weight,
                 loss: read.get(*loss),
                 gradient_norm: row.last().map(|square| read.get(*square).sqrt()),
@@ -73,48 +127,64 @@ impl StepReadings<'_> {
         // After a joined pass the gradients of the domains are not known one by one.
         let one_by_one = self.clean.joined.is_none() && mean_gradient_norm.is_some();
         let cosines = one_by_one.then(|| self.cosines(&domains, read));
-        let points = self.points(&domains, mean_gradient_norm, read);
         let [rho, gamma] = self.lengths;
+        let mini_batches = |difference: bool| {
+            let points = self.points.iter();
+            let points = points.filter(|readings| readings.point.is_difference() == difference);
+            points.map(|readings| readings.passes.len()).sum()
+        };
         StepReport {
             step: self.step,
             rho,
             gamma,
             conflicts: one_by_one.then(|| self.conflicts(read)),
             cosines,
+            alignment: self.alignment(read),
             mean_gradient_norm,
             update_gradient_norm: read.get(self.update).sqrt(),
             passes: Passes {
                 clean: domains.len(),
-                perturbed: points.iter().map(|point| point.losses.len()).sum(),
-                calls: self.calls,
+                perturbed: mini_batches(false),
+                alignment: mini_batches(true),
+                calls,
             },
             outcome: match self.non_finite(&domains, read) {
                 Some(found) => Outcome::Skipped(found),
                 None => Outcome::Applied,
             },
+            points: self.points(&domains, mean_gradient_norm, read),
             domains,
-            points,
         }
     }
 
-    fn inner_product(&self, i: usize, j: usize, read: &Readings) -> f64 {
-        read.get(self.clean.gram[i.max(j)][i.min(j)])
+    fn alignment(&self, read: &Readback) -> Option<AlignmentReport> {
+        let readings = self.alignment.as_ref()?;
+        let differences = self.points.iter();
+        let differences = differences.filter(|readings| readings.point.is_difference());
+        Some(AlignmentReport {
+            loss: readings.loss,
+            weight: readings.weight,
+            gradient_norm: readings.square.map(|square| read.get(square).sqrt()),
+            unresolved: differences
+                .filter_map(|point| point.unresolved(read))
+                .reduce(f64::max),
+        })
     }
 
-    fn cosines(&self, domains: &[DomainReport], read: &Readings) -> Vec<Vec<f64>> {
+    fn cosines(&self, domains: &[DomainReport], read: &Readback) -> Vec<Vec<f64>> {
         let norm = |i: usize| domains[i].gradient_norm.unwrap_or(0.0);
-        let entry = |i, j| cosine(self.inner_product(i, j, read), norm(i), norm(j));
+        let entry = |i, j| cosine(self.clean.inner_product(i, j, read), norm(i), norm(j));
         let all = 0..domains.len();
         all.clone()
             .map(|i| all.clone().map(|j| entry(i, j)).collect())
             .collect()
     }
 
-    fn conflicts(&self, read: &Readings) -> Vec<(usize, usize)> {
+    fn conflicts(&self, read: &Readback) -> Vec<(usize, usize)> {
         let k = self.clean.gram.len();
         (0..k)
             .flat_map(|i| (i + 1..k).map(move |j| (i, j)))
-            .filter(|&(i, j)| self.inner_product(i, j, read) < 0.0)
+            .filter(|&(i, j)| self.clean.inner_product(i, j, read) < 0.0)
             .collect()
     }
 
@@ -122,13 +192,13 @@ impl StepReadings<'_> {
         &self,
         domains: &[DomainReport],
         mean_norm: Option<f64>,
-        read: &Readings,
+        read: &Readback,
     ) -> Vec<PointReport> {
-        self.plan
-            .points
-            .iter()
-            .zip(&self.points)
-            .map(|(point, readings)| {
+        let perturbed = self.points.iter();
+        perturbed
+            .filter(|readings| !readings.point.is_difference())
+            .map(|readings| {
+                let point = &readings.point;
                 let losses: Vec<(usize, f64)> = readings
                     .passes
                     .iter()
@@ -154,21 +224,14 @@ impl StepReadings<'_> {
                         cosine(read.get(with_mean), read.get(square).sqrt(), mean_norm)
                     }),
                     sharpness: rise / total,
-                    unresolved: readings.resolution.map(|(wanted, lost)| {
-                        let wanted = read.get(wanted);
-                        if wanted > 0.0 {
-                            read.get(lost) / wanted
-                        } else {
-                            0.0
-                        }
-                    }),
+                    unresolved: readings.unresolved(read),
                 }
             })
             .collect()
     }
 
     /// The first number that is not finite, in the order of the passes.
-    fn non_finite(&self, domains: &[DomainReport], read: &Readings) -> Option<NonFinite> {
+    fn non_finite(&self, domains: &[DomainReport], read: &Readback) -> Option<NonFinite> {
         let name = |domain: usize| domains[domain].name.clone();
         let clean = domains.iter().map(|domain| {
             (
@@ -180,28 +243,28 @@ impl StepReadings<'_> {
         });
         let joined = self.clean.joined.map(|gradient| read.get(gradient));
         let joined = (None, Pass::Clean, 0.0, joined.unwrap_or(0.0));
-        let perturbed = self
-            .plan
-            .points
-            .iter()
-            .zip(&self.points)
-            .flat_map(|(point, readings)| {
-                let ascent = match point.ascent {
-                    PointAscent::Domain(domain) => Some(name(domain)),
-                    _ => None,
-                };
-                let pass = Pass::Perturbed { ascent };
-                let joined = (None, pass.clone(), 0.0, read.get(readings.joined));
-                let of_each = readings.passes.iter().map(move |each| {
-                    let (loss, gradient) = (read.get(each.loss), read.get(each.gradient));
-                    (Some(name(each.domain)), pass.clone(), loss, gradient)
-                });
-                of_each.chain([joined])
+        let alignment = self.alignment.iter().map(|readings| {
+            let derivative = if readings.derivative_is_finite {
+                0.0
+            } else {
+                f64::NAN
+            };
+            (None, Pass::Alignment, readings.loss, derivative)
+        });
+        let at_points = self.points.iter().flat_map(|readings| {
+            let pass = readings.pass(domains);
+            let joined = (None, pass.clone(), 0.0, read.get(readings.joined));
+            let of_each = readings.passes.iter().map(move |each| {
+                let (loss, gradient) = (read.get(each.loss), read.get(each.gradient));
+                (Some(name(each.domain)), pass.clone(), loss, gradient)
             });
+            of_each.chain([joined])
+        });
         let combined = (None, Pass::Combination, 0.0, read.get(self.update));
         clean
             .chain([joined])
-            .chain(perturbed)
+            .chain(alignment)
+            .chain(at_points)
             .chain([combined])
             .find_map(|(domain, pass, loss, gradient)| {
                 let quantity = match (loss.is_finite(), gradient.is_finite()) {

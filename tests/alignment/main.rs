@@ -1,5 +1,6 @@
 //! The method held against its formulas, against PyTorch, and against the mistakes of others.
 
+mod alignment_losses;
 mod budget;
 mod half;
 mod identities;

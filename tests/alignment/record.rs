@@ -485,9 +485,9 @@ fn later_versions_and_missing_parts_are_refused() {
     let version =
         |version: Scalar| rewritten(&record, |writer| writer.with_scalar("version", version), "");
     assert_eq!(
-        refused(&version(Scalar::UInt(2))),
-        "the record must be of a version that this crate knows, but it is of version 2, and the \
-         last one known is 1"
+        refused(&version(Scalar::UInt(3))),
+        "the record must be of a version that this crate knows, but it is of version 3, and the \
+         last one known is 2"
     );
     // Though nothing else in it can be read.
     let later = rewritten(

@@ -89,13 +89,13 @@ fn bases() -> Vec<(&'static str, f64, ModuleOptimizer)> {
 
 /// The two nets of the reference.
 #[derive(Module, Debug)]
-struct ReferenceNet {
-    layers: Vec<Linear>,
+pub struct ReferenceNet {
+    pub layers: Vec<Linear>,
     norm: Option<BatchNorm>,
 }
 
 impl ReferenceNet {
-    fn forward(&self, mut x: Tensor<2>) -> Tensor<2> {
+    pub fn forward(&self, mut x: Tensor<2>) -> Tensor<2> {
         for (i, layer) in self.layers.iter().enumerate() {
             x = layer.forward(x);
             if let (Some(norm), 0) = (&self.norm, i) {
@@ -109,7 +109,7 @@ impl ReferenceNet {
     }
 
     /// The parameters under PyTorch's names and in its layout.
-    fn parameters(&self) -> Vec<(String, Vec<f32>)> {
+    pub fn parameters(&self) -> Vec<(String, Vec<f32>)> {
         let net = self.valid();
         let position = |i: usize| match (&net.norm, i) {
             (Some(_), 1) => 3,
@@ -133,7 +133,7 @@ impl ReferenceNet {
     }
 }
 
-fn net(reference: &Reference, model: &str, device: &Device) -> ReferenceNet {
+pub fn net(reference: &Reference, model: &str, device: &Device) -> ReferenceNet {
     let leaf = |tensor: Tensor<2>| Param::initialized(ParamId::new(), tensor.require_grad());
     let vector = |name: &str| {
         let tensor = reference.tensor::<1>(&format!("init/{model}/{name}"), device);
@@ -164,7 +164,7 @@ fn net(reference: &Reference, model: &str, device: &Device) -> ReferenceNet {
     }
 }
 
-fn batches(
+pub fn batches(
     reference: &Reference,
     device: &Device,
 ) -> Vec<DomainBatches<(Tensor<2>, Tensor<1, Int>)>> {
@@ -181,15 +181,16 @@ fn batches(
         .collect()
 }
 
+pub fn loss_of(net: &ReferenceNet, (x, y): &(Tensor<2>, Tensor<1, Int>)) -> Tensor<1> {
+    CrossEntropyLossConfig::new()
+        .init(&x.device())
+        .forward(net.forward(x.clone()), y.clone())
+}
+
 fn follow(model: &str) -> usize {
     let device = device();
     let reference = Reference::open("reference_roga_f32");
     let batches = batches(&reference, &device);
-    let loss_of = |net: &ReferenceNet, (x, y): &(Tensor<2>, Tensor<1, Int>)| {
-        CrossEntropyLossConfig::new()
-            .init(&x.device())
-            .forward(net.forward(x.clone()), y.clone())
-    };
     let mut compared = 0;
     for (run, config) in runs() {
         if !reference.holds(&format!("{model}/sgd/{run}/loss")) {

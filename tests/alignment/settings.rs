@@ -12,6 +12,7 @@ use burn::{
 use proptest::prelude::*;
 use roga::{
     Error,
+    alignment::{AlignmentConfig, Difference},
     domain::DomainBatches,
     optim::{
         Ascent, Draw, Evaluation, PerturbationGroup, RobustGradient,
@@ -973,6 +974,7 @@ fn every_setting_changes_the_update_and_no_two_are_the_same() {
         perturbed_weight: _,
         domain_weights: _,
         seed: _,
+        alignment: _,
         // It changes what is drawn by the closure: a test of its own.
         noise_seed: _,
         // They change what is said about a step, not the step: below.
@@ -1054,9 +1056,23 @@ fn every_setting_changes_the_update_and_no_two_are_the_same() {
         Config::domain_sam(0.3),
         Config::look_ahead(0.05),
     ];
+    let aligned = |alignment| base.clone().with_alignment(Some(alignment));
+    let cosine = AlignmentConfig::cosine(0.2);
+    settings.extend([
+        aligned(cosine.clone()),
+        aligned(cosine.clone().with_warmup_steps(2)),
+        aligned(cosine.clone().with_difference(Difference::Central)),
+        aligned(cosine.clone().with_relative_step(Some(0.01))),
+        aligned(AlignmentConfig::cosine(0.1)),
+        aligned(AlignmentConfig::inner_product(0.2)),
+        aligned(AlignmentConfig::variance(0.2)),
+        aligned(AlignmentConfig::gradient_norm(0.2)),
+        Config::erm().with_alignment(Some(cosine.clone())),
+    ]);
     for schedule in schedules {
         settings.push(base.clone().with_rho_schedule(schedule));
         settings.push(base.clone().with_gamma_schedule(schedule));
+        settings.push(aligned(cosine.clone().with_weight_schedule(schedule)));
     }
     let trajectories: Vec<Vec<u32>> = settings.iter().map(trajectory).collect();
     for (i, trajectory) in trajectories.iter().enumerate() {
@@ -1095,6 +1111,11 @@ fn settings_survive_being_written_down() {
             group(ParamGroup::from_ids(vec![Affine::new().bias.id])),
         ])
         .with_warmup_steps(u64::MAX)
+        .with_alignment(Some(
+            AlignmentConfig::cosine(0.5)
+                .with_difference(Difference::Central)
+                .with_relative_step(Some(0.125)),
+        ))
         .with_max_skipped_steps(None);
     let read = <Config as burn::config::Config>::load_binary(config.to_string().as_bytes());
     assert_eq!(read.unwrap().to_string(), config.to_string());

@@ -1,0 +1,185 @@
+use burn::{module::Module, optim::GradientsParams, tensor::Tensor};
+
+use super::{
+    RobustGradient,
+    difference::{Scale, parameters_squared_norm},
+    evaluation::{Point, PointAscent},
+    passes::{PassSum, Passes},
+    point::At,
+    readback::{Readback, Reading},
+    summary::CleanReadings,
+};
+use crate::{
+    Result,
+    gradient::{GramMatrix, combine, gram, squared_norm},
+    perturbation::{Adaptive, adaptive_squared_norm},
+};
+
+/// What the clean passes leave for the others.
+pub(crate) struct Clean {
+    /// Of every domain; empty after a joined pass, as are the norms.
+    pub gradients: Vec<GradientsParams>,
+    /// $\lVert T g_i \rVert$.
+    pub norms: Vec<Option<Tensor<1>>>,
+    pub mean: GradientsParams,
+    /// $\lVert T \bar g \rVert$, where an ascent is pooled.
+    pub mean_norm: Option<Tensor<1>>,
+    /// $\lVert \theta \rVert^2$ and the parameters' resolution, where finite differences go by them.
+    scale: Option<(Reading, f64)>,
+}
+
+/// What the host knows of the clean passes in the middle of a step: of the domains that count.
+pub(crate) struct Seen {
+    /// Which they are.
+    pub domains: Vec<usize>,
+    pub gram: GramMatrix,
+    pub scale: Scale,
+}
+
+impl Clean {
+    /// Of the numbers that have been read back.
+    pub fn seen(&self, weights: &[f64], readings: &CleanReadings, read: &Readback) -> Seen {
+        let domains: Vec<usize> = (0..weights.len()).filter(|i| weights[*i] > 0.0).collect();
+        let (square, epsilon) = self.scale.unwrap_or_default();
+        Seen {
+            gram: GramMatrix::from_fn(domains.len(), |i, j| {
+                readings.inner_product(domains[i], domains[j], read)
+            }),
+            domains,
+            scale: Scale {
+                norm: read.get(square).sqrt(),
+                epsilon,
+            },
+        }
+    }
+}
+
+/// Step 1.
+impl RobustGradient {
+    /// The domains' gradients at $\theta$, their mean and their inner products.
+    ///
+    /// Where nothing needs the gradients one by one, joined passes are one pass.
+    pub(super) fn clean_passes<M: Module>(
+        &self,
+        passes: &mut impl Passes<M>,
+        readback: &mut Readback,
+        at: &At<'_, M>,
+        at_theta: &M,
+    ) -> Result<(Clean, CleanReadings)> {
+        let by_domain = |point: &Point| {
+            matches!(
+                point.ascent,
+                PointAscent::Domain(_) | PointAscent::Consensus
+            )
+        };
+        let by_domain = at.plan.points.iter().any(by_domain);
+        if passes.joins() && !by_domain && !at.looks() {
+            return self.clean_pass(passes, readback, at, at_theta);
+        }
+        let mut losses = Vec::with_capacity(at.weights.len());
+        let mut gradients = Vec::with_capacity(at.weights.len());
+        for domain in 0..at.weights.len() {
+            let (loss, gradient) = passes.one(at_theta, domain)?;
+            losses.push(readback.push(loss));
+            gradients.push(gradient);
+        }
+        let terms = at.weights.iter().copied().zip(&gradients);
+        let terms: Vec<_> = terms.filter(|(weight, _)| *weight > 0.0).collect();
+        let mean = combine(at_theta, &terms);
+        let gram: Vec<Vec<Option<Tensor<1>>>> = if self.config().report || at.looks() {
+            gram(at_theta, &gradients)
+        } else {
+            let square = |gradient| vec![squared_norm(at_theta, gradient)];
+            gradients.iter().map(square).collect()
+        };
+        // The last entry of a row is the gradient's inner product with itself.
+        let squares = gram.iter().map(|row| row.last().cloned().flatten());
+        let squares: Vec<Option<Tensor<1>>> = match self.config().adaptive {
+            Adaptive::None => squares.collect(),
+            adaptive if by_domain => gradients
+                .iter()
+                .map(|gradient| adaptive_squared_norm(at.model, gradient, adaptive))
+                .collect(),
+            _ => vec![None; gradients.len()],
+        };
+        let mut read = |number: &Option<Tensor<1>>| readback.push(number.clone());
+        let gram = gram
+            .iter()
+            .map(|row| row.iter().map(&mut read).collect())
+            .collect();
+        let scale = at.aligning.is_some().then(|| {
+            let (square, epsilon) = parameters_squared_norm(at.model);
+            (readback.push(square), epsilon)
+        });
+        let (mean_norm, mean_square) = self.mean_norms(readback, at, &mean);
+        let clean = Clean {
+            gradients,
+            norms: squares.into_iter().map(|s| s.map(Tensor::sqrt)).collect(),
+            mean,
+            mean_norm,
+            scale,
+        };
+        let readings = CleanReadings {
+            losses,
+            gram,
+            joined: None,
+            mean_square,
+        };
+        Ok((clean, readings))
+    }
+
+    /// In one pass: the mean gradient alone.
+    fn clean_pass<M: Module>(
+        &self,
+        passes: &mut impl Passes<M>,
+        readback: &mut Readback,
+        at: &At<'_, M>,
+        at_theta: &M,
+    ) -> Result<(Clean, CleanReadings)> {
+        let terms: Vec<(usize, f64)> = at.weights.iter().copied().enumerate().collect();
+        let PassSum {
+            losses,
+            probes,
+            sum,
+        } = passes.sum(at_theta, &terms)?;
+        let mean = combine(at_theta, &[(sum.unit, &sum.sum)]);
+        let (mean_norm, mean_square) = self.mean_norms(readback, at, &mean);
+        let mut push = |number: Option<Tensor<1>>| readback.push(number);
+        let clean = Clean {
+            gradients: Vec::new(),
+            norms: Vec::new(),
+            mean,
+            mean_norm,
+            scale: None,
+        };
+        let readings = CleanReadings {
+            losses: losses.into_iter().map(|loss| push(Some(loss))).collect(),
+            gram: vec![Vec::new(); at.weights.len()],
+            joined: Some(push(probes.into_iter().next().flatten())),
+            mean_square,
+        };
+        Ok((clean, readings))
+    }
+
+    /// The norm that the pooled ascent goes by, where it is needed, and $\lVert \bar g \rVert^2$,
+    /// where it is reported.
+    fn mean_norms<M: Module>(
+        &self,
+        readback: &mut Readback,
+        at: &At<'_, M>,
+        mean: &GradientsParams,
+    ) -> (Option<Tensor<1>>, Option<Reading>) {
+        let pooled = |point: &Point| point.ascent == PointAscent::Pooled;
+        let pooled = at.plan.points.iter().any(pooled);
+        let adaptive = self.config().adaptive;
+        let plain = self.config().report || (pooled && adaptive == Adaptive::None);
+        let square = plain.then(|| squared_norm(at.model, mean)).flatten();
+        let norm = match (pooled, adaptive) {
+            (false, _) => None,
+            (true, Adaptive::None) => square.clone(),
+            (true, adaptive) => adaptive_squared_norm(at.model, mean, adaptive),
+        };
+        let reported = self.config().report.then(|| readback.push(square));
+        (norm.map(Tensor::sqrt), reported)
+    }
+}
