@@ -1,8 +1,6 @@
 //! The environments of the IRM set-up: Arjovsky, Bottou, Gulrajani and Lopez-Paz, "Invariant Risk
 //! Minimization", arXiv 1907.02893, section 5.2.
 
-use std::ops::Range;
-
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use rand::{SeedableRng, rngs::ChaCha8Rng, seq::SliceRandom};
 
@@ -90,11 +88,16 @@ impl Environment {
         self.pictures.dims()[0]
     }
 
-    pub fn slice(&self, rows: Range<usize>) -> Self {
-        Self {
-            pictures: self.pictures.clone().slice([rows.clone()]),
-            labels: self.labels.clone().slice([rows]),
-        }
+    /// Parts of so many rows, the last of what is left.
+    pub fn parts(&self, rows: usize) -> impl Iterator<Item = Self> {
+        let all = self.rows();
+        (0..all).step_by(rows).map(move |first| {
+            let part = first..all.min(first + rows);
+            Self {
+                pictures: self.pictures.clone().slice([part.clone()]),
+                labels: self.labels.clone().slice([part]),
+            }
+        })
     }
 }
 

@@ -14,9 +14,11 @@ mod mnist;
 mod model;
 mod output;
 mod restart;
+mod rotation;
 mod table;
 #[path = "../deepfake/terminal.rs"]
 mod terminal;
+mod training;
 
 use std::{error::Error, path::PathBuf, process::ExitCode, time::Duration};
 
@@ -25,7 +27,7 @@ use clap::{Args, Parser, Subcommand};
 
 use method::{Lengths, Method};
 use mnist::Digits;
-use restart::{Pace, Settings};
+use restart::Restart;
 
 /// ColoredMNIST and RotatedMNIST in the published set-ups.
 #[derive(Parser)]
@@ -111,22 +113,20 @@ fn irm(args: &Irm) -> Result<(), Box<dyn Error>> {
     let common = &args.common;
     let digits = Digits::read(&common.data, "train")?;
     let device = Device::flex().autodiff();
-    let pace = Pace {
-        every: args.every,
-        at_stake: Duration::from_secs(common.at_stake),
-    };
-    for restart in 0..args.restarts {
+    let at_stake = Duration::from_secs(common.at_stake);
+    for number in 0..args.restarts {
         for &method in &common.methods {
-            let settings = Settings {
+            let restart = Restart {
                 method,
                 lengths: common.lengths,
                 seed: common.seed,
-                restart,
+                number,
                 steps: args.steps,
+                every: args.every,
             };
             let folder = common.output.join("irm").join(method.name());
-            let folder = folder.join(restart.to_string());
-            restart::run(&settings, &pace, &digits, &device, &folder)?;
+            let folder = folder.join(number.to_string());
+            restart::run(&restart, &digits, &device, &folder, at_stake)?;
         }
     }
     Ok(())

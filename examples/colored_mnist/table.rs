@@ -3,11 +3,13 @@
 use std::{collections::BTreeMap, error::Error, fmt::Write, path::Path};
 
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::{
     method::Method,
-    output::{folders, read_json, write},
-    restart::Finished,
+    output::{folders, write},
+    restart::{Restart, Row},
+    training::{Finished, rows},
 };
 
 /// A mean over restarts.
@@ -61,107 +63,130 @@ impl Published {
 
 /// A method's row: accuracies in percent.
 #[derive(Debug, Serialize)]
-pub struct Row {
-    pub method: Method,
-    pub restarts: usize,
-    pub train: Mean,
-    pub test: Mean,
-    pub grey: Mean,
-    /// Of train, test and grey.
-    pub published: Option<[Published; 3]>,
-    pub seconds_a_restart: f64,
-    pub finished: Vec<Finished>,
+struct Line {
+    method: Method,
+    restarts: Vec<Restart>,
+    /// Train, test, grey test.
+    accuracies: [Mean; 3],
+    published: Option<[Published; 3]>,
+    seconds_a_restart: f64,
 }
 
-impl Row {
-    fn new(method: Method, finished: Vec<Finished>) -> Self {
-        let mean = |of: &dyn Fn(&Finished) -> f64| {
-            let values: Vec<f64> = finished.iter().map(of).collect();
+/// A restart that is over, and its last row.
+type Ended = (Finished<Restart>, Row);
+
+impl Line {
+    fn new(method: Method, ended: &[Ended]) -> Self {
+        let mean = |of: &dyn Fn(&Ended) -> f64| {
+            let values: Vec<f64> = ended.iter().map(of).collect();
             Mean::of(&values)
         };
-        let [train, test, grey] = [
-            mean(&|of| 100.0 * of.accuracies.train),
-            mean(&|of| 100.0 * of.accuracies.test),
-            mean(&|of| 100.0 * of.accuracies.grey),
+        let accuracy =
+            |of: fn(&Row) -> Option<f64>| mean(&|(_, row)| 100.0 * of(row).unwrap_or(f64::NAN));
+        let accuracies = [
+            accuracy(|row| row.train),
+            accuracy(|row| row.test),
+            accuracy(|row| row.grey),
         ];
-        let published = method.published().map(|[of_train, of_test, of_grey]| {
-            let of = |published, ours| Published::new(published, ours);
-            [of(of_train, train), of(of_test, test), of(of_grey, grey)]
+        let published = method.published().map(|published| {
+            [0, 1, 2].map(|place| Published::new(published[place], accuracies[place]))
         });
         Self {
             method,
-            restarts: finished.len(),
-            train,
-            test,
-            grey,
+            restarts: ended.iter().map(|(of, _)| of.settings.clone()).collect(),
+            accuracies,
             published,
-            seconds_a_restart: mean(&|of| of.seconds).mean,
-            finished,
+            seconds_a_restart: mean(&|(of, _)| of.seconds).mean,
         }
     }
 
-    fn line(&self) -> String {
-        let published = self.published.map_or(["".into(), "".into()], |published| {
-            let cells = published.map(|of| format!("{:.1} ± {:.1}", of.mean, of.deviation));
-            let away: Option<Vec<f64>> = published.iter().map(|of| of.errors_away).collect();
-            let away = away.map_or("?".into(), |away| {
-                let most = away
-                    .iter()
-                    .fold(0.0, |most: f64, away| most.max(away.abs()));
-                let says = if most <= 2.0 { "yes" } else { "no" };
-                format!("{says} ({most:.1})")
-            });
-            [cells.join(" / "), away]
+    fn text(&self) -> String {
+        let [train, test, grey] = self.accuracies.map(Mean::cell);
+        let published = self.published.map_or(String::new(), |published| {
+            let cell = |of: Published| format!("{:.1} ± {:.1}", of.mean, of.deviation);
+            published.map(cell).join(" / ")
         });
         format!(
-            "| {} | {} | {} | {} | {} | {} | {} | {:.0} min |",
+            "| {} | {} | {train} | {test} | {grey} | {published} | {} | {:.0} min |",
             self.method.name(),
-            self.restarts,
-            self.train.cell(),
-            self.test.cell(),
-            self.grey.cell(),
-            published[0],
-            published[1],
+            self.restarts.len(),
+            self.published.map_or(String::new(), away),
             self.seconds_a_restart / 60.0
         )
     }
 }
 
-/// Writes `results.md` and `results.json`; gives the table back.
-pub fn rebuild(output: &Path) -> Result<String, Box<dyn Error>> {
-    let mut of_method: BTreeMap<Method, Vec<Finished>> = BTreeMap::new();
+/// Whether all three are within two standard errors, and the most of them.
+fn away(published: [Published; 3]) -> String {
+    let away: Option<Vec<f64>> = published.iter().map(|of| of.errors_away).collect();
+    let Some(away) = away else {
+        return "?".into();
+    };
+    let most = away.into_iter().map(f64::abs).fold(0.0, f64::max);
+    let says = if most <= 2.0 { "yes" } else { "no" };
+    format!("{says} ({most:.1})")
+}
+
+const CAPTION: &str = "
+ColoredMNIST in the IRM set-up: accuracy in percent before the last step, ± the standard error over the
+restarts. Published (Fishr, table 2): train / test / grey test of 10 restarts, ± the deviation between
+them. Within 2 errors: whether all three are at most two standard errors of the difference away, and how
+many the farthest is.
+";
+
+/// The table of the restarts that are over, and the same for `results.json`; none where there are
+/// none.
+pub fn of_restarts(output: &Path) -> Result<Option<(String, Value)>, Box<dyn Error>> {
+    let mut of_method: BTreeMap<Method, Vec<Ended>> = BTreeMap::new();
     for folder in folders(&output.join("irm"))? {
         for restart in folders(&folder)? {
-            if restart.join(Finished::FILE).exists() {
-                let finished: Finished = read_json(&restart.join(Finished::FILE))?;
-                of_method
-                    .entry(finished.settings.method)
-                    .or_default()
-                    .push(finished);
-            }
+            let Some(finished) = Finished::<Restart>::read(&restart)? else {
+                continue;
+            };
+            let rows = rows::<Row>(&restart)?;
+            let last = rows.last().ok_or("a training that is over has no step")?;
+            let ended = of_method.entry(finished.settings.method).or_default();
+            ended.push((finished, *last));
         }
     }
-    let rows: Vec<Row> = of_method
-        .into_iter()
-        .map(|(method, finished)| Row::new(method, finished))
+    if of_method.is_empty() {
+        return Ok(None);
+    }
+    let lines = of_method.iter();
+    let lines: Vec<Line> = lines
+        .map(|(method, ended)| Line::new(*method, ended))
         .collect();
     let mut table = String::from(
         "| method | restarts | train | test | grey test | published | within 2 errors | a restart |\n\
          |---|---|---|---|---|---|---|---|\n",
     );
-    for row in &rows {
-        _ = writeln!(table, "{}", row.line());
+    for line in &lines {
+        _ = writeln!(table, "{}", line.text());
     }
-    table += "\nColoredMNIST in the IRM set-up: accuracy in percent at the last step, ± the standard \
-              error over the\nrestarts. Published (Fishr, table 2): train / test / grey test of 10 \
-              restarts, ± the standard deviation\nbetween them. Within 2 errors: whether all three \
-              differences to it are below two of their standard errors,\nand the largest in them.\n";
-    write(&output.join("results.md"), &table)?;
+    Ok(Some((table + CAPTION, serde_json::to_value(&lines)?)))
+}
+
+/// Writes `results.md` and `results.json` of all trainings that are over; gives the tables back.
+pub fn rebuild(output: &Path) -> Result<String, Box<dyn Error>> {
+    let (mut text, mut values) = (Vec::new(), serde_json::Map::new());
+    if let Some((table, value)) = of_restarts(output)? {
+        text.push(table);
+        values.insert("irm".into(), value);
+    }
+    if text.is_empty() {
+        return Err(format!(
+            "--output {} holds no training that is over",
+            output.display()
+        )
+        .into());
+    }
+    let text = text.join("\n");
+    write(&output.join("results.md"), &text)?;
     write(
         &output.join("results.json"),
-        &serde_json::to_string_pretty(&rows)?,
+        &serde_json::to_string_pretty(&values)?,
     )?;
-    Ok(table)
+    Ok(text)
 }
 
 #[cfg(test)]
