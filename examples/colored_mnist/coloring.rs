@@ -30,13 +30,16 @@ pub fn colored(digits: &[u8], flip: f64, random: &mut impl RngExt) -> Vec<Colore
 
 /// A picture in two channels, from 0 to 1: the one of the colour shows it, or both without one.
 pub fn channels(picture: &[u8], color: Option<bool>) -> Vec<f32> {
-    let grey: Vec<f32> = picture
-        .iter()
-        .map(|pixel| f32::from(*pixel) / 255.0)
-        .collect();
+    let grey = grey(picture);
     let channel = |channel: bool| match color.is_none_or(|color| color == channel) {
         true => grey.clone(),
         false => vec![0.0; grey.len()],
     };
     [channel(false), channel(true)].concat()
+}
+
+/// A picture in one channel, from 0 to 1.
+pub fn grey(picture: &[u8]) -> Vec<f32> {
+    let pixels = picture.iter();
+    pixels.map(|pixel| f32::from(*pixel) / 255.0).collect()
 }

@@ -15,8 +15,8 @@ use crate::{
 pub struct Environment {
     /// `[rows, 392]`: two channels of 14 × 14 pixels.
     pub pictures: Tensor<2>,
-    /// `[rows, 1]`
-    pub labels: Tensor<2, Int>,
+    /// `[rows]`
+    pub labels: Tensor<1, Int>,
 }
 
 /// The shares of digits whose colour is not that of the label, where training is.
@@ -80,7 +80,7 @@ impl Environment {
         let rows = labels.len();
         Self {
             pictures: Tensor::from_data(TensorData::new(pixels, [rows, INPUTS]), device),
-            labels: Tensor::from_data(TensorData::new(labels, [rows, 1]), device),
+            labels: Tensor::from_data(TensorData::new(labels, [rows]), device),
         }
     }
 

@@ -1,5 +1,7 @@
 //! The nets of the two set-ups.
 
+use std::sync::Mutex;
+
 use burn::{
     module::Module,
     nn::{
@@ -10,6 +12,9 @@ use burn::{
 };
 
 use crate::mnist::SIDE;
+
+/// The device's random numbers are the process's: weights are drawn from a seed by one at a time.
+static DRAWING: Mutex<()> = Mutex::new(());
 
 /// The net of the IRM set-up: 392-390-390-1 with ReLU, Xavier-uniform weights and biases of 0.
 #[derive(Module, Debug)]
@@ -25,6 +30,7 @@ const HIDDEN: usize = 390;
 
 impl Mlp {
     pub fn new(seed: u64, device: &Device) -> Self {
+        let _alone = DRAWING.lock();
         device.seed(seed);
         let linear = |inputs, outputs| {
             let mut linear = LinearConfig::new(inputs, outputs)
@@ -66,6 +72,7 @@ pub struct MnistCnn {
 
 impl MnistCnn {
     pub fn new(channels: usize, classes: usize, seed: u64, device: &Device) -> Self {
+        let _alone = DRAWING.lock();
         device.seed(seed);
         let convolution = |from, to, stride| {
             Conv2dConfig::new([from, to], [3, 3])
@@ -97,5 +104,39 @@ impl MnistCnn {
             norm.forward(relu(convolution.forward(maps)))
         });
         self.head.forward(maps.mean_dims(&[2, 3]).flatten(1, 3))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Distribution;
+
+    use super::*;
+
+    #[test]
+    fn the_net_has_as_many_parameters_as_published() {
+        let net = MnistCnn::new(2, 2, 0, &Device::flex());
+        assert_eq!(net.num_params(), 371_394);
+        let pictures = Tensor::random([3, 2, SIDE, SIDE], Distribution::Default, &Device::flex());
+        assert_eq!(net.forward(pictures).dims(), [3, 2]);
+    }
+
+    #[test]
+    fn default_weights_are_pytorchs() {
+        let net = MnistCnn::new(2, 10, 0, &Device::flex());
+        let convolutions = net.convolutions.iter().map(|convolution| {
+            let bias = convolution.bias.as_ref().unwrap();
+            let [_, inputs, ..] = convolution.weight.dims();
+            (9 * inputs, convolution.weight.val().flatten(0, 3), bias.val())
+        });
+        let head = (128, net.head.weight.val().flatten(0, 1), net.head.bias.as_ref().unwrap().val());
+        for (inputs, weight, bias) in convolutions.chain([head]) {
+            let bound = 1.0 / (inputs as f32).sqrt();
+            for numbers in [weight, bias] {
+                let numbers: Tensor<1> = numbers;
+                let largest: f32 = numbers.clone().abs().max().into_scalar();
+                assert!(largest <= bound && largest > 0.6 * bound, "{largest} {bound}");
+            }
+        }
     }
 }

@@ -178,7 +178,7 @@ fn nll(logits: Tensor<2>, rows: &Environment) -> Tensor<1> {
     BinaryCrossEntropyLossConfig::new()
         .with_logits(true)
         .init(&logits.device())
-        .forward(logits, rows.labels.clone())
+        .forward(logits, rows.labels.clone().unsqueeze_dim(1))
 }
 
 /// $\sum \lVert w \rVert^2$ over all weights and biases.
@@ -216,7 +216,7 @@ fn evaluate_one(net: &Mlp, environment: &Environment) -> Result<[f64; 2], Box<dy
         };
         let logits = net.forward(part.pictures.clone());
         let says = logits.clone().greater_elem(0.0).int();
-        let right = says.equal(part.labels.clone()).int().sum();
+        let right = says.squeeze_dim(1).equal(part.labels.clone()).int().sum();
         sums[0] += f64::from(nll(logits, &part).try_into_scalar::<f32>()?) * part.rows() as f64;
         sums[1] += right.try_into_scalar::<i64>()? as f64;
     }

@@ -8,8 +8,10 @@ use serde_json::Value;
 use crate::{
     method::Method,
     output::{folders, write},
+    published,
     restart::{Restart, Row},
     training::{Finished, rows},
+    trials,
 };
 
 /// A mean over restarts.
@@ -88,7 +90,7 @@ impl Line {
             accuracy(|row| row.test),
             accuracy(|row| row.grey),
         ];
-        let published = method.published().map(|published| {
+        let published = published::of_restarts(method).map(|published| {
             [0, 1, 2].map(|place| Published::new(published[place], accuracies[place]))
         });
         Self {
@@ -136,7 +138,7 @@ many the farthest is.
 
 /// The table of the restarts that are over, and the same for `results.json`; none where there are
 /// none.
-pub fn of_restarts(output: &Path) -> Result<Option<(String, Value)>, Box<dyn Error>> {
+fn of_restarts(output: &Path) -> Result<Option<(String, Value)>, Box<dyn Error>> {
     let mut of_method: BTreeMap<Method, Vec<Ended>> = BTreeMap::new();
     for folder in folders(&output.join("irm"))? {
         for restart in folders(&folder)? {
@@ -169,9 +171,15 @@ pub fn of_restarts(output: &Path) -> Result<Option<(String, Value)>, Box<dyn Err
 /// Writes `results.md` and `results.json` of all trainings that are over; gives the tables back.
 pub fn rebuild(output: &Path) -> Result<String, Box<dyn Error>> {
     let (mut text, mut values) = (Vec::new(), serde_json::Map::new());
-    if let Some((table, value)) = of_restarts(output)? {
-        text.push(table);
-        values.insert("irm".into(), value);
+    let found = [
+        ("irm", of_restarts(output)?),
+        ("domainbed", trials::of_trainings(output)?),
+    ];
+    for (name, found) in found {
+        if let Some((table, value)) = found {
+            text.push(table);
+            values.insert(name.into(), value);
+        }
     }
     if text.is_empty() {
         return Err(format!(

@@ -4,8 +4,9 @@ use std::{error::Error, path::Path};
 
 use crate::{
     data::Data,
+    device::device,
     report,
-    settings::{self, Settings},
+    settings::Settings,
     terminal,
 };
 
@@ -20,7 +21,7 @@ pub fn report(folder: &Path) -> Result<(), Box<dyn Error>> {
         .into());
     }
     let settings = Settings::of_folder(folder)?;
-    let device = settings::device(&settings.device)?;
+    let device = device(&settings.device)?;
     let mistakes =
         Data::new(&settings).and_then(|data| report::galleries(folder, &data.test, &device));
     let mistakes = mistakes.unwrap_or_else(|error| {
