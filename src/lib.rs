@@ -62,6 +62,7 @@
 //! | [`gradient`] | algebra over gradients: norms, inner products, combinations, global clipping |
 //! | [`alignment`] | alignment losses: functions of the gradients' Gram matrix, and their gradients |
 //! | [`perturbation`] | ascents, and copies of a model at other points |
+//! | [`averaging`] | averages of the weights over training: exponential, SWAD |
 //! | [`domain`] | domain batches, the domain data loader, splits, protocols, selection, seeds |
 //! | [`search`] | random search over hyper-parameters, its journal and its cost |
 //! | [`metric`] | AUC, AP, EER and others by frame and by video, how sure they are, and DeLong's test |
@@ -103,6 +104,7 @@
 #![deny(missing_docs, missing_debug_implementations)]
 
 pub mod alignment;
+pub mod averaging;
 #[cfg(feature = "detector")]
 pub mod detector;
 pub mod domain;

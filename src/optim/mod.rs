@@ -19,6 +19,7 @@ mod clean;
 mod config;
 mod difference;
 mod evaluation;
+mod fish;
 mod gradient;
 mod group;
 mod loss;
@@ -33,6 +34,7 @@ mod summary;
 
 pub use config::*;
 pub use evaluation::*;
+pub use fish::*;
 pub use gradient::RobustGradient;
 pub use group::PerturbationGroup;
 pub use loss::*;

@@ -184,6 +184,8 @@ pub enum Pass {
     Alignment,
     /// Putting the gradients together.
     Combination,
+    /// At the weights that the steps over the domains before have led to: see [`Fish`](super::Fish).
+    Inner,
 }
 
 /// What a pass yields.
@@ -193,6 +195,8 @@ pub enum Quantity {
     Loss,
     /// The norm of the gradient.
     Gradient,
+    /// The weights after the inner steps.
+    Weights,
 }
 
 impl std::fmt::Display for NonFinite {
@@ -200,6 +204,7 @@ impl std::fmt::Display for NonFinite {
         let quantity = match self.quantity {
             Quantity::Loss => "loss",
             Quantity::Gradient => "gradient",
+            Quantity::Weights => "distance of the weights",
         };
         match &self.domain {
             Some(domain) => write!(f, "the {quantity} of domain `{domain}` is not finite ")?,
@@ -218,6 +223,7 @@ impl std::fmt::Display for NonFinite {
             Pass::Perturbed { ascent: None } => write!(f, "in the perturbed pass"),
             Pass::Alignment => write!(f, "in the pass of the alignment loss"),
             Pass::Combination => write!(f, "where the gradients are put together"),
+            Pass::Inner => write!(f, "in the inner steps"),
         }
     }
 }

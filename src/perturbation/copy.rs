@@ -194,20 +194,6 @@ struct Displace<'a> {
 }
 
 impl Displace<'_> {
-    fn leaf<const D: usize>(&mut self, id: ParamId, parameter: Tensor<D>) -> Tensor<D> {
-        let strategy = parameter.gradient_checkpointing_strategy();
-        let distributed = parameter.is_distributed();
-        let mut leaf = Tensor::from_inner(self.displace(id, parameter.inner()));
-        if let Some(strategy) = strategy {
-            leaf = leaf.with_gradient_checkpointing_strategy(strategy);
-        }
-        leaf = leaf.require_grad();
-        if distributed {
-            leaf = leaf.set_distributed(id);
-        }
-        leaf
-    }
-
     fn displace<const D: usize>(&mut self, id: ParamId, parameter: Tensor<D>) -> Tensor<D> {
         let half = matches!(parameter.dtype(), DType::F16 | DType::BF16);
         let steps = self.displacement.iter();
@@ -244,16 +230,37 @@ impl ModuleMapper for Displace<'_> {
             return param;
         }
         let (id, tensor, mapper) = param.consume();
+        let place = |displace: &mut Self| {
+            let value = displace.displace(id, tensor.clone().inner());
+            leaf_like(id, &tensor, value)
+        };
         let leaf = if self.shared.contains(&id) {
             let mut leaves = std::mem::take(&mut self.leaves);
-            let leaf = first_leaf(&mut leaves, id, || self.leaf(id, tensor));
+            let leaf = first_leaf(&mut leaves, id, || place(self));
             self.leaves = leaves;
             leaf
         } else {
-            self.leaf(id, tensor)
+            place(self)
         };
         Param::from_mapped_value(id, leaf, mapper)
     }
+}
+
+/// A leaf of another value in a parameter's place, with the parameter's marks.
+pub(crate) fn leaf_like<const D: usize>(
+    id: ParamId,
+    parameter: &Tensor<D>,
+    value: Tensor<D>,
+) -> Tensor<D> {
+    let mut leaf = Tensor::from_inner(value);
+    if let Some(strategy) = parameter.gradient_checkpointing_strategy() {
+        leaf = leaf.with_gradient_checkpointing_strategy(strategy);
+    }
+    leaf = leaf.require_grad();
+    if parameter.is_distributed() {
+        leaf = leaf.set_distributed(id);
+    }
+    leaf
 }
 
 /// The leaf kept for this parameter, made at its first use.

@@ -18,6 +18,6 @@ mod copy;
 mod running;
 
 pub use adaptive::*;
-pub(crate) use copy::displaced_with_resolution;
 pub use copy::{Displacement, ascent_scale, displaced, tie_shared_parameters};
+pub(crate) use copy::{displaced_with_resolution, leaf_like};
 pub(crate) use running::RunningStatistics;
