@@ -1,6 +1,11 @@
 //! One training in DomainBed's set-up: a small convolutional net, mini-batches of all domains but one.
 
-use std::{error::Error, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    error::Error,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use burn::{
     data::{dataloader::DataLoader, dataset::Dataset},
@@ -10,7 +15,7 @@ use burn::{
     tensor::{Device, Tensor},
 };
 use roga::{
-    domain::{DomainDataLoader, DomainDataLoaderBuilder, EpochLength, Seeds},
+    domain::{DomainBatches, DomainDataLoader, DomainDataLoaderBuilder, EpochLength, Seeds},
     optim::RobustGradientAlignment,
     search::{Distribution, Parameter, SearchSpace},
 };
@@ -18,7 +23,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     domains::{Batch, Domain, Drawn, Part, Set, Stack},
-    method::{Lengths, Method},
+    irm,
+    method::{Lengths, Method, Penalty},
     mnist::Digits,
     model::MnistCnn,
     restart::EPSILON,
@@ -47,6 +53,10 @@ pub struct Run {
     pub scored: usize,
 }
 
+/// From this step on IRM's penalty weighs [`IRM_WEIGHT`] in place of 1: DomainBed's defaults.
+const ANNEAL: u64 = 500;
+const IRM_WEIGHT: f64 = 100.0;
+
 /// What is drawn in a random search.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Setting {
@@ -58,7 +68,7 @@ pub struct Setting {
 impl Setting {
     /// The setting of that number: 0 is the default, the others are drawn as DomainBed's are.
     pub fn draw(default: Self, seed: u64, number: u64) -> roga::Result<Self> {
-        let batch = Parameter::new(default.batch as u64, Distribution::PowerOf2(3.0, 9.0));
+        let batch = Parameter::new(default.batch as i64, Distribution::PowerOf2(3.0, 9.0));
         let lr = Parameter::new(default.lr, Distribution::PowerOf10(-4.5, -2.5));
         let space = SearchSpace::new([("lr", lr), ("batch", batch.with_whole(true))])?;
         space.draw(seed, number).read()
@@ -108,37 +118,71 @@ pub fn run(
     run: &Run,
     domains: &[Domain],
     device: &Device,
-    output: &std::path::Path,
+    output: &Path,
     at_stake: Duration,
 ) -> Result<(), Box<dyn Error>> {
-    let seed = run.seeds().run;
-    let folder = output.join(run.folder());
-    let training = Training::begin(run.clone(), &folder, at_stake, |run| {
-        let net = MnistCnn::new(run.set.channels(), run.set.classes(), seed, device);
-        Ok((net, optimizer(run, seed)?))
-    })?;
+    if run.method.penalty() == Some(Penalty::Fishr) {
+        return Err("--methods: fishr is not made in DomainBed's set-up".into());
+    }
+    let training = begin(run, device, output, at_stake)?;
     let Some(mut training) = training else {
         return Ok(());
     };
     let loader = loader(run, domains, device)?;
     loader.set_position(training.step());
-    for batches in loader.iter() {
-        let lr = run.setting.lr;
-        let report = training.optim.step(lr, &mut training.net, &batches?, loss)?;
-        let made = report.step + 1;
-        if report.step.is_multiple_of(run.every) || made == run.steps {
-            score(&mut training, domains, made, report.mean_loss())?;
-        }
-        training.keep()?;
-        if made == run.steps {
-            break;
+    // An epoch is all of it: at its end the next would begin.
+    while training.step() < run.steps {
+        for batches in loader.iter() {
+            step(&mut training, &batches?, domains)?;
+            training.keep()?;
         }
     }
     training.finish()
 }
 
-fn optimizer(run: &Run, seed: u64) -> roga::Result<RobustGradientAlignment> {
-    let config = run.method.config(run.lengths).with_seed(seed);
+/// A step, and the scores after it where they are due.
+fn step(
+    training: &mut Training<Run, MnistCnn>,
+    batches: &DomainBatches<Batch>,
+    domains: &[Domain],
+) -> Result<(), Box<dyn Error>> {
+    let (step, run) = (training.step(), &training.settings);
+    let penalty = run.method.penalty().map(|_| match step < ANNEAL {
+        true => 1.0,
+        false => IRM_WEIGHT,
+    });
+    if step == ANNEAL && penalty.is_some() {
+        // The moments are those of another loss: Adam begins anew.
+        training.optim = optimizer(run)?;
+        training.optim.gradient().set_steps(step);
+    }
+    let run = &training.settings;
+    let due = step.is_multiple_of(run.every) || step + 1 == run.steps;
+    let loss = |net: &MnistCnn, batch: &Batch| loss(net, batch, penalty);
+    let (optim, net) = (&mut training.optim, &mut training.net);
+    let report = optim.step(run.setting.lr, net, batches, loss)?;
+    match due {
+        true => score(training, domains, step + 1, report.mean_loss()),
+        false => Ok(()),
+    }
+}
+
+fn begin(
+    run: &Run,
+    device: &Device,
+    output: &Path,
+    at_stake: Duration,
+) -> Result<Option<Training<Run, MnistCnn>>, Box<dyn Error>> {
+    let folder = output.join(run.folder());
+    Training::begin(run.clone(), &folder, at_stake, |run, _| {
+        let (channels, classes) = (run.set.channels(), run.set.classes());
+        let net = MnistCnn::new(channels, classes, run.seeds().run, device);
+        Ok((net, optimizer(run)?))
+    })
+}
+
+fn optimizer(run: &Run) -> roga::Result<RobustGradientAlignment> {
+    let config = run.method.config(run.lengths).with_seed(run.seeds().run);
     config.init(AdamConfig::new().with_epsilon(EPSILON).init())
 }
 
@@ -159,10 +203,16 @@ fn loader(
         .build()
 }
 
-fn loss(net: &MnistCnn, batch: &Batch) -> Tensor<1> {
-    CrossEntropyLossConfig::new()
+/// The loss of a domain, and IRM's penalty where it weighs so much.
+fn loss(net: &MnistCnn, batch: &Batch, penalty: Option<f64>) -> Tensor<1> {
+    let logits = net.forward(batch.pictures.clone());
+    let loss = CrossEntropyLossConfig::new()
         .init(&batch.labels.device())
-        .forward(net.forward(batch.pictures.clone()), batch.labels.clone())
+        .forward(logits.clone(), batch.labels.clone());
+    match penalty {
+        Some(weight) => loss + irm::penalty_of_halves(logits, batch.labels.clone()) * weight,
+        None => loss,
+    }
 }
 
 /// Scores a checkpoint on both parts of all domains.
@@ -206,7 +256,80 @@ fn accuracy(net: &MnistCnn, part: &Part, most: usize) -> Result<f64, Box<dyn Err
     let mut right = 0;
     for batch in part.batches(most, 500, &device) {
         let says = net.forward(batch.pictures).argmax(1).squeeze_dim::<1>(1);
-        right += says.equal(batch.labels).int().sum().try_into_scalar::<i64>()?;
+        right += says
+            .equal(batch.labels)
+            .int()
+            .sum()
+            .try_into_scalar::<i64>()?;
     }
     Ok(right as f64 / most.min(part.len()) as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::mnist::tests::drawn;
+
+    fn short(set: Set, method: Method) -> Run {
+        Run {
+            set,
+            method,
+            lengths: Lengths {
+                rho: 0.05,
+                gamma: 5e-4,
+                align: 1.0,
+            },
+            seed: 1,
+            trial: 0,
+            draw: 0,
+            setting: Setting { lr: 1e-3, batch: 2 },
+            without: vec![set.domain_names()[0].clone()],
+            steps: 5,
+            every: 2,
+            scored: 3,
+        }
+    }
+
+    #[test]
+    fn killed_and_started_again_it_ends_alike() {
+        let data = drawn(60);
+        let digits = Digits::read(data.path(), "train").unwrap();
+        let device = Device::flex().autodiff();
+        let whole = short(Set::Colored, Method::Irm);
+        let domains = domains(&whole, &digits).unwrap();
+        let [output, other] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let steps = |output: &Path, at_stake| {
+            run(&whole, &domains, &device, output, at_stake).unwrap();
+            fs::read_to_string(output.join(whole.folder()).join("steps.csv")).unwrap()
+        };
+        let expected = steps(output.path(), Duration::MAX);
+        assert_eq!(expected.lines().count(), 1 + 3 * 3);
+        let training = begin(&whole, &device, other.path(), Duration::ZERO);
+        let mut training = training.unwrap().unwrap();
+        let loader = loader(&whole, &domains, &device).unwrap();
+        for batches in loader.iter().take(3) {
+            step(&mut training, &batches.unwrap(), &domains).unwrap();
+            training.keep().unwrap();
+        }
+        drop(training);
+        assert_eq!(steps(other.path(), Duration::MAX), expected);
+    }
+
+    #[test]
+    fn the_first_setting_is_the_default_and_the_others_are_drawn() {
+        let default = Setting {
+            lr: 1e-3,
+            batch: 64,
+        };
+        assert_eq!(Setting::draw(default, 5, 0).unwrap(), default);
+        let drawn: Vec<Setting> = (1..50)
+            .map(|i| Setting::draw(default, 5, i).unwrap())
+            .collect();
+        let batches = drawn.iter().map(|of| of.batch);
+        assert!(batches.clone().min() >= Some(8) && batches.max() <= Some(512));
+        let within = |of: &Setting| (10_f64.powf(-4.5)..10_f64.powf(-2.5)).contains(&of.lr);
+        assert!(drawn.iter().all(within) && drawn[0] != drawn[1]);
+    }
 }

@@ -117,12 +117,7 @@ impl Set {
     }
 }
 
-fn in_color(
-    digits: &Digits,
-    places: &[usize],
-    flip: f64,
-    random: &mut ChaCha8Rng,
-) -> Vec<Picture> {
+fn in_color(digits: &Digits, places: &[usize], flip: f64, random: &mut ChaCha8Rng) -> Vec<Picture> {
     let labels: Vec<u8> = places.iter().map(|place| digits.label(*place)).collect();
     let pictures = places.iter().zip(colored(&labels, flip, random));
     let picture = |(place, colored): (&usize, Colored)| Picture {
@@ -211,9 +206,16 @@ impl Batcher<Drawn, Batch> for Stack {
 
 impl Part {
     /// The first pictures, at most so many, in batches.
-    pub fn batches(&self, most: usize, rows: usize, device: &Device) -> impl Iterator<Item = Batch> {
+    pub fn batches(
+        &self,
+        most: usize,
+        rows: usize,
+        device: &Device,
+    ) -> impl Iterator<Item = Batch> {
         let pictures = &self.0[..most.min(self.len())];
-        pictures.chunks(rows).map(|rows| stacked(rows.iter(), device))
+        pictures
+            .chunks(rows)
+            .map(|rows| stacked(rows.iter(), device))
     }
 }
 
@@ -259,7 +261,11 @@ mod tests {
                 let share = domain.outer.len() as f64 / size(domain) as f64;
                 assert!((share - 0.2).abs() < 0.01, "{share}");
             }
-            let batch = domains[0].inner.batches(9, 5, &Device::flex()).last().unwrap();
+            let batch = domains[0]
+                .inner
+                .batches(9, 5, &Device::flex())
+                .last()
+                .unwrap();
             assert_eq!(batch.pictures.dims(), [4, set.channels(), SIDE, SIDE]);
         }
     }
@@ -272,7 +278,10 @@ mod tests {
             let n = pictures().count() as f64;
             let error = flipped.count() as f64 / n - flip;
             // Four standard errors.
-            assert!(error.abs() < 4.0 * (flip * (1.0 - flip) / n).sqrt(), "{flip}: {error}");
+            assert!(
+                error.abs() < 4.0 * (flip * (1.0 - flip) / n).sqrt(),
+                "{flip}: {error}"
+            );
             let ones = pictures().filter(|of| of.label == 1).count() as f64 / n;
             assert!((ones - 0.5).abs() < 0.05, "{ones}");
         }
@@ -293,10 +302,7 @@ mod tests {
     fn items_are_drawn_with_replacement_and_evenly() {
         let part = domains(Set::Rotated, 60, 1)[0].inner.clone();
         let drawn = Drawn { part, place: 0 };
-        let steps = 8_u64;
-        let places = (0..8 * steps).map(|i| {
-            drawn.clone().with_replacement(i * (u64::MAX / (8 * steps)) + 1).place
-        });
+        let places = (0..64).map(|i| drawn.clone().with_replacement(i << 58).place);
         let places: Vec<usize> = places.collect();
         assert_eq!(drawn.part.len(), 8);
         assert!((0..8).all(|place| places.iter().filter(|p| **p == place).count() == 8));

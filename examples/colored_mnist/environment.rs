@@ -88,6 +88,14 @@ impl Environment {
         self.pictures.dims()[0]
     }
 
+    /// For nets that are not trained.
+    pub fn inner(&self) -> Self {
+        Self {
+            pictures: self.pictures.clone().inner(),
+            labels: self.labels.clone().inner(),
+        }
+    }
+
     /// Parts of so many rows, the last of what is left.
     pub fn parts(&self, rows: usize) -> impl Iterator<Item = Self> {
         let all = self.rows();

@@ -8,23 +8,38 @@
 //! by several processes at a time.
 
 mod coloring;
+#[path = "../deepfake/device.rs"]
+mod device;
+mod domainbed;
+mod domains;
 mod environment;
+mod fishr;
+mod irm;
 mod method;
 mod mnist;
 mod model;
 mod output;
+mod published;
+mod residual;
 mod restart;
 mod rotation;
 mod table;
 #[path = "../deepfake/terminal.rs"]
 mod terminal;
 mod training;
+mod trials;
 
-use std::{error::Error, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    collections::BTreeSet, error::Error, path::PathBuf, process::ExitCode, sync::Arc,
+    time::Duration,
+};
 
-use burn::tensor::Device;
 use clap::{Args, Parser, Subcommand};
+use roga::domain::{DomainSplit, Protocol};
 
+use device::device;
+use domainbed::{Run, Setting};
+use domains::Set;
 use method::{Lengths, Method};
 use mnist::Digits;
 use restart::Restart;
@@ -41,7 +56,9 @@ struct Cli {
 enum Command {
     /// ColoredMNIST as in Invariant Risk Minimization: an MLP, 501 full-batch steps
     Irm(Irm),
-    /// Make the table of all restarts in a folder that are over
+    /// ColoredMNIST and RotatedMNIST as in DomainBed: a convolutional net, mini-batches
+    Domainbed(Domainbed),
+    /// Make the tables of all trainings in a folder that are over
     Table {
         /// The folder
         #[arg(long, value_name = "DIR", default_value = "colored-mnist-results")]
@@ -66,6 +83,10 @@ struct Common {
     seed: u64,
     #[command(flatten)]
     lengths: Lengths,
+    /// The device: flex (the CPU), or wgpu, vulkan, metal, cuda, rocm where the feature of that name
+    /// was built in
+    #[arg(long, value_name = "NAME", default_value = "flex")]
+    device: String,
     /// How many seconds of a training an interruption may cost; 0 for a record after every step
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     at_stake: u64,
@@ -86,6 +107,47 @@ struct Irm {
     every: u64,
 }
 
+#[derive(Args)]
+struct Domainbed {
+    #[command(flatten)]
+    common: Common,
+    /// The set
+    #[arg(long, default_value = "colored")]
+    set: Set,
+    /// The domains to test on, each of which is left out of trainings of its own: by default all
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_delimiter = ',',
+        allow_hyphen_values = true
+    )]
+    test: Vec<String>,
+    /// Make the trainings that choosing by a held-out training domain takes, too
+    #[arg(long)]
+    held_out: bool,
+    /// Trials of every method, each with domains and weights of its own
+    #[arg(long, default_value_t = 3)]
+    trials: u64,
+    /// Settings of every method: the first is that of --lr and --batch, the others are drawn
+    #[arg(long, default_value_t = 1)]
+    draws: u64,
+    /// The learning rate
+    #[arg(long, default_value_t = 1e-3)]
+    lr: f64,
+    /// Pictures of a domain in a step
+    #[arg(long, default_value_t = 64)]
+    batch: usize,
+    /// Steps of every training
+    #[arg(long, default_value_t = 5001, value_parser = clap::value_parser!(u64).range(1..))]
+    steps: u64,
+    /// Steps between two checkpoints
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
+    every: u64,
+    /// Pictures of each part of a domain that checkpoints are scored on, at most: by default all
+    #[arg(long, value_name = "PICTURES", default_value_t = usize::MAX, hide_default_value = true)]
+    scored: usize,
+}
+
 fn main() -> ExitCode {
     match run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -102,6 +164,10 @@ fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
             irm(&args)?;
             args.common.output
         }
+        Command::Domainbed(args) => {
+            domainbed(&args)?;
+            args.common.output
+        }
         Command::Table { output } => output,
     };
     terminal::say(&table::rebuild(&output)?);
@@ -112,7 +178,7 @@ fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
 fn irm(args: &Irm) -> Result<(), Box<dyn Error>> {
     let common = &args.common;
     let digits = Digits::read(&common.data, "train")?;
-    let device = Device::flex().autodiff();
+    let device = device(&common.device)?.autodiff();
     let at_stake = Duration::from_secs(common.at_stake);
     for number in 0..args.restarts {
         for &method in &common.methods {
@@ -130,4 +196,71 @@ fn irm(args: &Irm) -> Result<(), Box<dyn Error>> {
         }
     }
     Ok(())
+}
+
+fn domainbed(args: &Domainbed) -> Result<(), Box<dyn Error>> {
+    let common = &args.common;
+    let left_out = left_out(args)?;
+    let digits = Digits::read(&common.data, "train")?.and(Digits::read(&common.data, "t10k")?);
+    let device = device(&common.device)?.autodiff();
+    let at_stake = Duration::from_secs(common.at_stake);
+    let default = Setting {
+        lr: args.lr,
+        batch: args.batch,
+    };
+    for trial in 0..args.trials {
+        let mut domains = None;
+        for &method in &common.methods {
+            for draw in 0..args.draws {
+                for without in &left_out {
+                    let run = Run {
+                        set: args.set,
+                        method,
+                        lengths: common.lengths,
+                        seed: common.seed,
+                        trial,
+                        draw,
+                        setting: Setting::draw(default, common.seed, draw)?,
+                        without: without.clone(),
+                        steps: args.steps,
+                        every: args.every,
+                        scored: args.scored,
+                    };
+                    let domains = match &domains {
+                        Some(domains) => domains,
+                        None => domains.insert(domainbed::domains(&run, &digits)?),
+                    };
+                    domainbed::run(&run, domains, &device, &common.output, at_stake)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What is left out of each training: every domain that is tested on, alone and with each of the
+/// others where settings are chosen by a held-out training domain.
+fn left_out(args: &Domainbed) -> Result<Vec<Vec<Arc<str>>>, Box<dyn Error>> {
+    let names = args.set.domain_names();
+    let unknown = |name: &&String| !names.iter().any(|known| **known == ***name);
+    if let Some(name) = args.test.iter().find(unknown) {
+        return Err(format!("--test must be of {}, but is {name}", names.join(", ")).into());
+    }
+    let tested = |turn: &DomainSplit| {
+        args.test.is_empty() || args.test.iter().any(|name| **name == *turn.test()[0])
+    };
+    let turns = Protocol::LeaveOneDomainOut.turns(names)?;
+    let mut left_out: Vec<Vec<Arc<str>>> = Vec::new();
+    for turn in turns.iter().filter(|turn| tested(turn)) {
+        left_out.push(turn.test().to_vec());
+        for fold in turn.folds()?.iter().filter(|_| args.held_out) {
+            let mut pair = [turn.test(), &[fold.validation().clone()]].concat();
+            pair.sort();
+            left_out.push(pair);
+        }
+    }
+    // A pair is of two turns.
+    let mut seen = BTreeSet::new();
+    left_out.retain(|without| seen.insert(without.clone()));
+    Ok(left_out)
 }

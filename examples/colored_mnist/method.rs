@@ -1,11 +1,20 @@
 //! The methods that are compared, each a row: settings of one optimizer wrapper, and for some a
 //! penalty beside the loss.
 
-use clap::ValueEnum;
-use roga::optim::{Evaluation, RobustGradientAlignmentConfig as Config};
+use burn::tensor::Tensor;
+use clap::{ValueEnum, builder::PossibleValue};
+use roga::{
+    alignment::AlignmentConfig,
+    optim::{Evaluation, RobustGradientAlignmentConfig as Config},
+};
 use serde::{Deserialize, Serialize};
 
-/// The lengths that perturbing methods go by.
+use crate::{
+    fishr::{AtHead, Fishr},
+    irm,
+};
+
+/// The lengths and weights that methods go by.
 #[derive(Clone, Copy, Debug, PartialEq, clap::Args, Serialize, Deserialize)]
 pub struct Lengths {
     /// The radius ρ of the ascents
@@ -14,6 +23,14 @@ pub struct Lengths {
     /// The shift γ along the mean gradient
     #[arg(long, default_value_t = 5e-4, allow_negative_numbers = true)]
     pub gamma: f64,
+    /// The weight of the alignment losses
+    #[arg(
+        long,
+        value_name = "WEIGHT",
+        default_value_t = 1.0,
+        allow_negative_numbers = true
+    )]
+    pub align: f64,
 }
 
 /// A row of the table.
@@ -21,49 +38,82 @@ pub struct Lengths {
 #[serde(rename_all = "kebab-case")]
 pub enum Method {
     Erm,
+    Irm,
+    Fishr,
     Sam,
     Sagm,
     RogaOwn,
     RogaSampled,
     RogaConsensus,
     RogaAll,
+    AlignInnerProduct,
+    AlignCosine,
+    AlignVariance,
+    AlignNorm,
+}
+
+/// What is added to the loss, as a function of what the domains give at the net's head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Penalty {
+    /// Of every domain by itself.
+    Irm,
+    /// Of all domains together.
+    Fishr,
 }
 
 impl Method {
     /// The name of its flag and its folder.
     pub fn name(self) -> String {
         let value = self.to_possible_value();
-        value.map_or_else(String::new, |value| value.get_name().into())
+        value.as_ref().map_or("", PossibleValue::get_name).into()
     }
 
+    /// Its settings, while penalties weigh so much.
     pub fn config(self, lengths: Lengths) -> Config {
-        let Lengths { rho, gamma } = lengths;
+        let Lengths { rho, gamma, align } = lengths;
         let roga = |evaluation| {
             Config::new()
                 .with_rho(rho)
                 .with_gamma(gamma)
                 .with_evaluation(evaluation)
         };
+        let aligned = |loss| Config::erm().with_alignment(Some(loss));
         match self {
-            Self::Erm => Config::erm(),
+            Self::Erm | Self::Irm | Self::Fishr => Config::erm(),
             Self::Sam => Config::sam(rho),
             Self::Sagm => Config::sagm(rho, gamma),
             Self::RogaOwn => roga(Evaluation::Own),
             Self::RogaSampled => roga(Evaluation::Sampled),
             Self::RogaConsensus => roga(Evaluation::Consensus),
             Self::RogaAll => roga(Evaluation::All),
+            Self::AlignInnerProduct => aligned(AlignmentConfig::inner_product(align)),
+            Self::AlignCosine => aligned(AlignmentConfig::cosine(align)),
+            Self::AlignVariance => aligned(AlignmentConfig::variance(align)),
+            Self::AlignNorm => aligned(AlignmentConfig::gradient_norm(align)),
         }
     }
 
-    /// What is published of the IRM set-up: accuracy in percent and its standard deviation over 10
-    /// restarts, of training, test and grey test.
-    ///
-    /// Ramé, Dancette and Cord, "Fishr: Invariant Gradient Variances for Out-of-Distribution
-    /// Generalization", ICML 2022, arXiv 2109.02934, table 2.
-    pub fn published(self) -> Option<[(f64, f64); 3]> {
+    pub fn penalty(self) -> Option<Penalty> {
         match self {
-            Self::Erm => Some([(86.4, 0.2), (14.0, 0.7), (71.0, 0.7)]),
+            Self::Irm => Some(Penalty::Irm),
+            Self::Fishr => Some(Penalty::Fishr),
             _ => None,
+        }
+    }
+}
+
+impl Penalty {
+    /// The penalty of the IRM set-up's published code, of full batches: IRM's is the mean over the
+    /// domains, Fishr's the sum.
+    pub fn of(self, domains: &[AtHead]) -> Tensor<1> {
+        match self {
+            Self::Irm => {
+                let penalties = domains
+                    .iter()
+                    .map(|domain| irm::penalty(domain.logits.clone(), domain.labels.clone()));
+                Tensor::cat(penalties.collect(), 0).mean()
+            }
+            Self::Fishr => Fishr::new(0.0).penalty(domains) * domains.len() as f64,
         }
     }
 }

@@ -11,7 +11,7 @@ use burn::{
     tensor::{Device, Tensor, activation::relu},
 };
 
-use crate::mnist::SIDE;
+use crate::{environment::Environment, fishr::AtHead, mnist::SIDE};
 
 /// The device's random numbers are the process's: weights are drawn from a seed by one at a time.
 static DRAWING: Mutex<()> = Mutex::new(());
@@ -21,7 +21,7 @@ static DRAWING: Mutex<()> = Mutex::new(());
 pub struct Mlp {
     first: Linear,
     second: Linear,
-    pub head: Linear,
+    head: Linear,
 }
 
 /// Numbers of a picture: two channels of every second pixel of every second row.
@@ -45,19 +45,21 @@ impl Mlp {
             head: linear(HIDDEN, 1),
         };
         // Weights are drawn when they are first used: now.
-        net.features(Tensor::zeros([1, INPUTS], device));
-        net.head.weight.val();
+        for linear in [&net.first, &net.second, &net.head] {
+            linear.weight.val();
+        }
         net
     }
 
-    /// Of pictures `[rows, 392]`, what the head sees: `[rows, 390]`.
-    pub fn features(&self, pictures: Tensor<2>) -> Tensor<2> {
-        relu(self.second.forward(relu(self.first.forward(pictures))))
-    }
-
-    /// The logits of the label 1, `[rows, 1]`.
-    pub fn forward(&self, pictures: Tensor<2>) -> Tensor<2> {
-        self.head.forward(self.features(pictures))
+    /// What the rows give at the head, the last layer: a logit each, of the label 1.
+    pub fn at_head(&self, rows: &Environment) -> AtHead {
+        let features = relu(self.first.forward(rows.pictures.clone()));
+        let features = relu(self.second.forward(features));
+        AtHead {
+            logits: self.head.forward(features.clone()),
+            features,
+            labels: rows.labels.clone(),
+        }
     }
 }
 
@@ -127,15 +129,26 @@ mod tests {
         let convolutions = net.convolutions.iter().map(|convolution| {
             let bias = convolution.bias.as_ref().unwrap();
             let [_, inputs, ..] = convolution.weight.dims();
-            (9 * inputs, convolution.weight.val().flatten(0, 3), bias.val())
+            (
+                9 * inputs,
+                convolution.weight.val().flatten(0, 3),
+                bias.val(),
+            )
         });
-        let head = (128, net.head.weight.val().flatten(0, 1), net.head.bias.as_ref().unwrap().val());
+        let head = (
+            128,
+            net.head.weight.val().flatten(0, 1),
+            net.head.bias.as_ref().unwrap().val(),
+        );
         for (inputs, weight, bias) in convolutions.chain([head]) {
             let bound = 1.0 / (inputs as f32).sqrt();
             for numbers in [weight, bias] {
                 let numbers: Tensor<1> = numbers;
                 let largest: f32 = numbers.clone().abs().max().into_scalar();
-                assert!(largest <= bound && largest > 0.6 * bound, "{largest} {bound}");
+                assert!(
+                    largest <= bound && largest > 0.6 * bound,
+                    "{largest} {bound}"
+                );
             }
         }
     }

@@ -16,7 +16,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     environment::{Environment, Environments, FLIPS},
-    method::{Lengths, Method},
+    fishr::AtHead,
+    method::{Lengths, Method, Penalty},
     mnist::Digits,
     model::Mlp,
     terminal::say,
@@ -27,6 +28,9 @@ use crate::{
 const LR: f64 = 4.898_536_566_546_834e-4;
 const L2: f64 = 0.001_107_945_68;
 pub const STEPS: u64 = 501;
+/// From this step on a penalty weighs [`PENALTY`] in place of 1, and the whole loss is divided by it.
+const ANNEAL: u64 = 190;
+const PENALTY: f64 = 91_257.186_131_159_03;
 
 /// PyTorch's; burn's own is larger.
 pub const EPSILON: f32 = 1e-8;
@@ -48,7 +52,7 @@ pub struct Restart {
 }
 
 /// A row of `steps.csv`: what was seen before the step, the last columns where it was evaluated.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Row {
     pub step: u64,
     /// What is descended, the weights' part included.
@@ -57,13 +61,16 @@ pub struct Row {
     pub cosine: Option<f64>,
     /// The mean negative log-likelihood of the training environments.
     pub nll: Option<f64>,
+    /// The method's penalty, where it has one.
+    pub penalty: Option<f64>,
     /// Accuracies, from 0 to 1.
     pub train: Option<f64>,
     pub test: Option<f64>,
     pub grey: Option<f64>,
 }
 
-type Batch = MicroBatches<Environment>;
+/// Rows of one environment in parts, or of all in one: penalties are not means over rows.
+type Batch = MicroBatches<Vec<Environment>>;
 
 /// Makes the restart, or what is left of it, in its folder.
 pub fn run(
@@ -74,7 +81,7 @@ pub fn run(
     at_stake: Duration,
 ) -> Result<(), Box<dyn Error>> {
     let environments = Environments::new(digits, restart.seeds().split, device);
-    let batches = batches(&environments)?;
+    let batches = batches(&environments, restart.method.penalty())?;
     let training = begin(restart, device, folder, at_stake)?;
     let Some(mut training) = training else {
         return Ok(());
@@ -92,7 +99,7 @@ fn begin(
     folder: &Path,
     at_stake: Duration,
 ) -> Result<Option<Training<Restart, Mlp>>, Box<dyn Error>> {
-    Training::begin(restart.clone(), folder, at_stake, |restart| {
+    Training::begin(restart.clone(), folder, at_stake, |restart, _| {
         let seed = restart.seeds().run;
         let config = restart.method.config(restart.lengths).with_seed(seed);
         let base = AdamConfig::new().with_epsilon(EPSILON);
@@ -129,11 +136,26 @@ impl Restart {
     }
 }
 
-/// The training environments, each as one batch.
-fn batches(environments: &Environments) -> roga::Result<DomainBatches<Batch>> {
+/// The training environments, each as a batch, or all as one where a penalty couples them.
+fn batches(
+    environments: &Environments,
+    penalty: Option<Penalty>,
+) -> roga::Result<DomainBatches<Batch>> {
+    let train = &environments.train;
+    if penalty == Some(Penalty::Fishr) {
+        let rows = train.iter().map(Environment::rows).sum();
+        let all = MicroBatches::new([(rows, train.to_vec())])?;
+        return DomainBatches::new([("all", all)]);
+    }
     let mut batches = Vec::new();
-    for (environment, flip) in environments.train.iter().zip(FLIPS) {
-        let parts = environment.parts(ROWS).map(|part| (part.rows(), part));
+    for (environment, flip) in train.iter().zip(FLIPS) {
+        let rows = match penalty {
+            Some(_) => environment.rows(),
+            None => ROWS,
+        };
+        let parts = environment
+            .parts(rows)
+            .map(|part| (part.rows(), vec![part]));
         batches.push((format!("flip {flip}"), MicroBatches::new(parts)?));
     }
     DomainBatches::new(batches)
@@ -145,22 +167,20 @@ fn step(
     batches: &DomainBatches<Batch>,
 ) -> Result<(), Box<dyn Error>> {
     let (step, restart) = (training.step(), &training.settings);
+    let penalty = restart.method.penalty();
     let due = step.is_multiple_of(restart.every) || step + 1 == restart.steps;
-    let evaluated = due.then(|| evaluate(&training.net, environments));
-    let [nll, train, test, grey] = match evaluated.transpose()? {
-        Some(numbers) => numbers.map(Some),
-        None => [None; 4],
-    };
-    let loss = micro_batched(|net: &Mlp, rows: &Environment| loss(net, rows));
+    let evaluated = due.then(|| evaluate(&training.net, environments, penalty));
+    let evaluated = evaluated.transpose()?;
+    let weight = if step < ANNEAL { 1.0 } else { PENALTY };
+    let loss = micro_batched(|net: &Mlp, environments: &Vec<Environment>| {
+        loss(net, environments, penalty.map(|penalty| (penalty, weight)))
+    });
     let report = training.optim.step(LR, &mut training.net, batches, loss)?;
     let row = Row {
         step,
         loss: report.mean_loss(),
         cosine: report.mean_cosine(),
-        nll,
-        train,
-        test,
-        grey,
+        ..evaluated.unwrap_or_default()
     };
     if due {
         training.settings.say(&row, training.seconds());
@@ -168,17 +188,22 @@ fn step(
     training.push(row)
 }
 
-fn loss(net: &Mlp, rows: &Environment) -> Tensor<1> {
-    let logits = net.forward(rows.pictures.clone());
-    nll(logits, rows) + squares(net) * L2
+/// The mean over environments, with the weights' part and with a penalty that weighs so much.
+fn loss(net: &Mlp, environments: &[Environment], penalty: Option<(Penalty, f64)>) -> Tensor<1> {
+    let heads: Vec<AtHead> = environments.iter().map(|rows| net.at_head(rows)).collect();
+    let loss = Tensor::cat(heads.iter().map(nll).collect(), 0).mean() + squares(net) * L2;
+    match penalty {
+        Some((penalty, weight)) => (loss + penalty.of(&heads) * weight) / weight,
+        None => loss,
+    }
 }
 
 /// The mean negative log-likelihood.
-fn nll(logits: Tensor<2>, rows: &Environment) -> Tensor<1> {
+fn nll(head: &AtHead) -> Tensor<1> {
     BinaryCrossEntropyLossConfig::new()
         .with_logits(true)
-        .init(&logits.device())
-        .forward(logits, rows.labels.clone().unsqueeze_dim(1))
+        .init(&head.logits.device())
+        .forward(head.logits.clone(), head.labels.clone().unsqueeze_dim(1))
 }
 
 /// $\sum \lVert w \rVert^2$ over all weights and biases.
@@ -196,31 +221,38 @@ fn squares(net: &Mlp) -> Tensor<1> {
     Tensor::cat(squares.0, 0).sum()
 }
 
-/// The mean loss of the training environments, and the accuracies of training, test and grey test.
-fn evaluate(net: &Mlp, environments: &Environments) -> Result<[f64; 4], Box<dyn Error>> {
+/// The columns of a row that are of an evaluation.
+fn evaluate(
+    net: &Mlp,
+    environments: &Environments,
+    penalty: Option<Penalty>,
+) -> Result<Row, Box<dyn Error>> {
     let net = net.valid();
+    let at_head = |environment: &Environment| net.at_head(&environment.inner());
     let Environments { train, test, grey } = environments;
-    let of = |environment| evaluate_one(&net, environment);
-    let [first, second, test, grey] = [of(&train[0])?, of(&train[1])?, of(test)?, of(grey)?];
-    let mean = |place: usize| (first[place] + second[place]) / 2.0;
-    Ok([mean(0), mean(1), test[1], grey[1]])
+    let train = train.each_ref().map(at_head);
+    let number = |number: Tensor<1>| number.try_into_scalar::<f32>().map(f64::from);
+    let [nlls, accuracies] = [(); 2].map(|()| Vec::new());
+    let (mut nlls, mut accuracies): (Vec<f64>, Vec<f64>) = (nlls, accuracies);
+    for head in &train {
+        nlls.push(number(nll(head))?);
+        accuracies.push(accuracy(head)?);
+    }
+    let mean = |numbers: &[f64]| Some(numbers.iter().sum::<f64>() / numbers.len() as f64);
+    Ok(Row {
+        nll: mean(&nlls),
+        penalty: penalty.map(|of| number(of.of(&train))).transpose()?,
+        train: mean(&accuracies),
+        test: Some(accuracy(&at_head(test))?),
+        grey: Some(accuracy(&at_head(grey))?),
+        ..Row::default()
+    })
 }
 
-/// The mean loss and the accuracy.
-fn evaluate_one(net: &Mlp, environment: &Environment) -> Result<[f64; 2], Box<dyn Error>> {
-    let mut sums = [0.0; 2];
-    for part in environment.parts(ROWS) {
-        let part = Environment {
-            pictures: part.pictures.inner(),
-            labels: part.labels.inner(),
-        };
-        let logits = net.forward(part.pictures.clone());
-        let says = logits.clone().greater_elem(0.0).int();
-        let right = says.squeeze_dim(1).equal(part.labels.clone()).int().sum();
-        sums[0] += f64::from(nll(logits, &part).try_into_scalar::<f32>()?) * part.rows() as f64;
-        sums[1] += right.try_into_scalar::<i64>()? as f64;
-    }
-    Ok(sums.map(|sum| sum / environment.rows() as f64))
+fn accuracy(head: &AtHead) -> Result<f64, Box<dyn Error>> {
+    let says = head.logits.clone().greater_elem(0.0).int().squeeze_dim(1);
+    let right = says.equal(head.labels.clone()).float().mean();
+    Ok(right.try_into_scalar::<f32>()?.into())
 }
 
 #[cfg(test)]
@@ -236,6 +268,7 @@ mod tests {
             lengths: Lengths {
                 rho: 0.05,
                 gamma: 5e-4,
+                align: 1.0,
             },
             seed: 3,
             number: 1,
@@ -257,12 +290,12 @@ mod tests {
         let data = drawn(240);
         let digits = Digits::read(data.path(), "train").unwrap();
         let device = Device::flex().autodiff();
-        for method in [Method::Erm, Method::RogaSampled] {
+        for method in [Method::RogaSampled, Method::AlignCosine, Method::Fishr] {
             let restart = restart(method);
             let [whole, killed] = [(); 2].map(|()| tempfile::tempdir().unwrap());
             let expected = steps(&restart, &digits, whole.path());
             let environments = Environments::new(&digits, restart.seeds().split, &device);
-            let batches = batches(&environments).unwrap();
+            let batches = batches(&environments, method.penalty()).unwrap();
             let training = begin(&restart, &device, killed.path(), Duration::ZERO);
             let mut training = training.unwrap().unwrap();
             for made in 1..=4 {
@@ -297,7 +330,7 @@ mod tests {
         let environments = Environments::new(&digits, 1, &device);
         let net = Mlp::new(1, &device);
         let rows = &environments.train[0];
-        let logits = net.forward(rows.pictures.clone()).to_data();
+        let logits = net.at_head(rows).logits.to_data();
         let labels = rows.labels.to_data().convert::<i64>();
         let mut expected = 0.0;
         for (z, y) in logits.iter::<f64>().zip(labels.iter::<i64>()) {
@@ -308,7 +341,17 @@ mod tests {
         let of = |inputs: f64, outputs: f64| inputs * outputs * 2.0 / (inputs + outputs);
         let drawn = of(392.0, 390.0) + of(390.0, 390.0) + of(390.0, 1.0);
         assert!((squares / drawn - 1.0).abs() < 0.01, "{squares} {drawn}");
-        let found = f64::from(loss(&net, rows).into_scalar::<f32>());
-        assert!((found - expected - L2 * squares).abs() < 1e-5);
+        let plain = expected + L2 * squares;
+        let found = |penalty| -> f64 {
+            let loss = loss(&net, &environments.train[..1], penalty);
+            loss.into_scalar::<f32>().into()
+        };
+        assert!((found(None) - plain).abs() < 1e-5);
+        let mut scaled = 0.0;
+        for (z, y) in logits.iter::<f64>().zip(labels.iter::<i64>()) {
+            scaled += (1.0 / (1.0 + (-z).exp()) - y as f64) * z / rows.rows() as f64;
+        }
+        let expected = (plain + 50.0 * scaled.powi(2)) / 50.0;
+        assert!((found(Some((Penalty::Irm, 50.0))) - expected).abs() < 1e-6);
     }
 }

@@ -64,23 +64,30 @@ pub struct Training<S, N> {
 
 impl<S: Settings, N: Module> Training<S, N> {
     /// From the start, or from what an earlier run of the same settings has left in the folder; none
-    /// where that is all of it. An interruption costs `at_stake` at most.
+    /// where that is all of it. An interruption costs `at_stake` at most. `start` is told how many steps
+    /// were made.
     pub fn begin(
         settings: S,
         folder: &Path,
         at_stake: Duration,
-        start: impl FnOnce(&S) -> Result<(N, RobustGradientAlignment), Box<dyn Error>>,
+        start: impl FnOnce(&S, u64) -> Result<(N, RobustGradientAlignment), Box<dyn Error>>,
     ) -> Result<Option<Self>, Box<dyn Error>> {
         fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         if let Some(finished) = Finished::<S>::read(folder)? {
             same(&settings, finished.settings, folder)?;
             return Ok(None);
         }
-        let (mut net, mut optim) = start(&settings)?;
-        let (mut steps, mut seconds_before) = (String::new(), 0.0);
         let path = folder.join(RECORD);
-        if path.exists() {
-            let record = RobustGradientAlignmentRecord::load(&path)?;
+        let record = path
+            .exists()
+            .then(|| RobustGradientAlignmentRecord::load(&path));
+        let record = record.transpose()?;
+        let made = record
+            .as_ref()
+            .map_or(0, RobustGradientAlignmentRecord::steps);
+        let (mut net, mut optim) = start(&settings, made)?;
+        let (mut steps, mut seconds_before) = (String::new(), 0.0);
+        if let Some(record) = record {
             let note = |name| record.note(name).ok_or(format!("the record has no {name}"));
             same(&settings, serde_json::from_str(note("settings")?)?, folder)?;
             net = record.load_model(net)?;

@@ -56,11 +56,17 @@ pub fn of_trainings(output: &Path) -> Result<Option<(String, Value)>, Box<dyn Er
     }
     let (mut text, mut lines) = (String::new(), Vec::new());
     let sets: BTreeSet<Set> = of_row.keys().map(|(set, _)| *set).collect();
-    for (set, selection) in sets.into_iter().flat_map(|set| SELECTIONS.map(|of| (set, of))) {
+    for (set, selection) in sets
+        .into_iter()
+        .flat_map(|set| SELECTIONS.map(|of| (set, of)))
+    {
         let rows = of_row.iter().filter(|((of, _), _)| *of == set);
         let rows = rows.map(|((_, method), trials)| Line::new(set, selection, *method, trials));
         let rows = rows.collect::<roga::Result<Vec<Line>>>()?;
-        if rows.iter().any(|line| line.accuracies.iter().any(Option::is_some)) {
+        if rows
+            .iter()
+            .any(|line| line.accuracies.iter().any(Option::is_some))
+        {
             text += &table(set, selection, &rows);
             lines.extend(rows);
         }
@@ -115,12 +121,18 @@ fn chosen(trial: &Trial, turn: &DomainSplit, selection: Selection) -> roga::Resu
     let left_out = |domains: &[&Arc<str>]| domains.iter().map(|of| Arc::clone(of)).collect();
     let score = |(draw, without): (u64, BTreeSet<Arc<str>>), step, domain: &Arc<str>| {
         let rows = trial.get(&(draw, without))?;
-        rows.iter().find(|row| row.step == step && row.domain == *domain)
+        rows.iter()
+            .find(|row| row.step == step && row.domain == *domain)
     };
-    let draws = trial.keys().filter(|(_, without)| *without == left_out(&[test]));
+    let draws = trial
+        .keys()
+        .filter(|(_, without)| *without == left_out(&[test]));
     let mut candidates = Vec::new();
     for (draw, without) in draws {
-        let steps: BTreeSet<u64> = trial[&(*draw, without.clone())].iter().map(|row| row.step).collect();
+        let steps: BTreeSet<u64> = trial[&(*draw, without.clone())]
+            .iter()
+            .map(|row| row.step)
+            .collect();
         for step in steps {
             let outer = |domain: &Arc<str>| {
                 let row = score((*draw, without.clone()), step, domain)?;
@@ -158,15 +170,24 @@ fn table(set: Set, selection: Selection, lines: &[Line]) -> String {
         let cells = line.accuracies.iter();
         let cells = cells.map(|of| of.map_or(String::new(), Mean::cell));
         let means: Option<Vec<f64>> = line.accuracies.iter().map(|of| Some((*of)?.mean)).collect();
-        let mean = means.map_or(String::new(), |means| format!("{:.1}", Mean::of(&means).mean));
+        let mean = means.map_or(String::new(), |means| {
+            format!("{:.1}", Mean::of(&means).mean)
+        });
         let cells: Vec<String> = cells.chain([mean, line.trials.to_string()]).collect();
         _ = writeln!(text, "| {} | {} |", line.method.name(), cells.join(" | "));
         if let Some(published) = &line.published {
             let means: Vec<f64> = published.iter().map(|(mean, _)| *mean).collect();
-            let cells = published.iter().map(|(mean, error)| format!("{mean:.1} ± {error:.1}"));
+            let cells = published
+                .iter()
+                .map(|(mean, error)| format!("{mean:.1} ± {error:.1}"));
             let mean = format!("{:.1}", Mean::of(&means).mean);
             let cells: Vec<String> = cells.chain([mean, "3".into()]).collect();
-            _ = writeln!(text, "| {}, published | {} |", line.method.name(), cells.join(" | "));
+            _ = writeln!(
+                text,
+                "| {}, published | {} |",
+                line.method.name(),
+                cells.join(" | ")
+            );
         }
     }
     text

@@ -2,13 +2,7 @@
 
 use std::{error::Error, path::Path};
 
-use crate::{
-    data::Data,
-    device::device,
-    report,
-    settings::Settings,
-    terminal,
-};
+use crate::{data::Data, device::device, report, settings::Settings, terminal};
 
 /// Writes `report.html` into the folder. The worst mistakes need the pictures: where they cannot be
 /// had any more, the page has none.
