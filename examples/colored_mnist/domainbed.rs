@@ -276,11 +276,7 @@ mod tests {
         Run {
             set,
             method,
-            lengths: Lengths {
-                rho: 0.05,
-                gamma: 5e-4,
-                align: 1.0,
-            },
+            lengths: Lengths::default(),
             seed: 1,
             trial: 0,
             draw: 0,

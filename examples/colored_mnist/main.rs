@@ -264,3 +264,31 @@ fn left_out(args: &Domainbed) -> Result<Vec<Vec<Arc<str>>>, Box<dyn Error>> {
     left_out.retain(|without| seen.insert(without.clone()));
     Ok(left_out)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(args: &[&str]) -> Result<Vec<Vec<Arc<str>>>, Box<dyn Error>> {
+        let all = ["colored_mnist", "domainbed", "--data", "none"]
+            .iter()
+            .chain(args);
+        match Cli::try_parse_from(all)?.command {
+            Command::Domainbed(args) => left_out(&args),
+            _ => Err("another command".into()),
+        }
+    }
+
+    #[test]
+    fn every_pair_of_domains_is_left_out_once() {
+        for (set, domains) in [("colored", 3), ("rotated", 6)] {
+            assert_eq!(parsed(&["--set", set]).unwrap().len(), domains);
+            let with_pairs = parsed(&["--set", set, "--held-out"]).unwrap();
+            assert_eq!(with_pairs.len(), domains + domains * (domains - 1) / 2);
+        }
+        let one = parsed(&["--test", "-90%", "--held-out"]).unwrap();
+        assert_eq!(one.iter().map(Vec::len).collect::<Vec<_>>(), [1, 2, 2]);
+        let refused = parsed(&["--test", "90"]).unwrap_err().to_string();
+        assert_eq!(refused, "--test must be of +90%, +80%, -90%, but is 90");
+    }
+}

@@ -18,19 +18,24 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, clap::Args, Serialize, Deserialize)]
 pub struct Lengths {
     /// The radius ρ of the ascents
-    #[arg(long, default_value_t = 0.05, allow_negative_numbers = true)]
+    #[arg(long, default_value_t = Self::default().rho, allow_negative_numbers = true)]
     pub rho: f64,
     /// The shift γ along the mean gradient
-    #[arg(long, default_value_t = 5e-4, allow_negative_numbers = true)]
+    #[arg(long, default_value_t = Self::default().gamma, allow_negative_numbers = true)]
     pub gamma: f64,
     /// The weight of the alignment losses
-    #[arg(
-        long,
-        value_name = "WEIGHT",
-        default_value_t = 1.0,
-        allow_negative_numbers = true
-    )]
+    #[arg(long, value_name = "WEIGHT", default_value_t = Self::default().align, allow_negative_numbers = true)]
     pub align: f64,
+}
+
+impl Default for Lengths {
+    fn default() -> Self {
+        Self {
+            rho: 0.05,
+            gamma: 5e-4,
+            align: 1.0,
+        }
+    }
 }
 
 /// A row of the table.

@@ -80,12 +80,12 @@ pub fn run(
     folder: &Path,
     at_stake: Duration,
 ) -> Result<(), Box<dyn Error>> {
-    let environments = Environments::new(digits, restart.seeds().split, device);
-    let batches = batches(&environments, restart.method.penalty())?;
     let training = begin(restart, device, folder, at_stake)?;
     let Some(mut training) = training else {
         return Ok(());
     };
+    let environments = Environments::new(digits, restart.seeds().split, device);
+    let batches = batches(&environments, restart.method.penalty())?;
     while training.step() < restart.steps {
         step(&mut training, &environments, &batches)?;
         training.keep()?;
@@ -232,17 +232,11 @@ fn evaluate(
     let Environments { train, test, grey } = environments;
     let train = train.each_ref().map(at_head);
     let number = |number: Tensor<1>| number.try_into_scalar::<f32>().map(f64::from);
-    let [nlls, accuracies] = [(); 2].map(|()| Vec::new());
-    let (mut nlls, mut accuracies): (Vec<f64>, Vec<f64>) = (nlls, accuracies);
-    for head in &train {
-        nlls.push(number(nll(head))?);
-        accuracies.push(accuracy(head)?);
-    }
-    let mean = |numbers: &[f64]| Some(numbers.iter().sum::<f64>() / numbers.len() as f64);
+    let nlls = train.iter().map(nll).collect();
     Ok(Row {
-        nll: mean(&nlls),
+        nll: Some(number(Tensor::cat(nlls, 0).mean())?),
         penalty: penalty.map(|of| number(of.of(&train))).transpose()?,
-        train: mean(&accuracies),
+        train: Some((accuracy(&train[0])? + accuracy(&train[1])?) / 2.0),
         test: Some(accuracy(&at_head(test))?),
         grey: Some(accuracy(&at_head(grey))?),
         ..Row::default()
@@ -265,11 +259,7 @@ mod tests {
     fn restart(method: Method) -> Restart {
         Restart {
             method,
-            lengths: Lengths {
-                rho: 0.05,
-                gamma: 5e-4,
-                align: 1.0,
-            },
+            lengths: Lengths::default(),
             seed: 3,
             number: 1,
             steps: 7,

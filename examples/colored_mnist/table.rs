@@ -200,6 +200,7 @@ pub fn rebuild(output: &Path) -> Result<String, Box<dyn Error>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{method::Lengths, output::read_json};
 
     #[test]
     fn means_and_errors_are_those_of_the_formulas() {
@@ -212,5 +213,54 @@ mod tests {
         let published = Published::new((2.0, 10.0_f64.sqrt()), mean);
         let error = (10.0_f64 / 12.0 + 1.0).sqrt();
         assert!((published.errors_away.unwrap() - 1.0 / error).abs() < 1e-12);
+    }
+    #[test]
+    fn the_table_holds_what_is_over() {
+        let output = tempfile::tempdir().unwrap();
+        assert!(
+            rebuild(output.path())
+                .unwrap_err()
+                .to_string()
+                .contains("holds no training")
+        );
+        for (number, test) in [(0, 0.13), (1, 0.15), (2, 0.14)] {
+            let folder = output.path().join("irm/erm").join(number.to_string());
+            std::fs::create_dir_all(&folder).unwrap();
+            let settings = Restart {
+                method: Method::Erm,
+                lengths: Lengths::default(),
+                seed: 0,
+                number,
+                steps: 501,
+                every: 50,
+            };
+            let row = Row {
+                step: 500,
+                train: Some(0.864),
+                test: Some(test),
+                grey: Some(0.81),
+                ..Row::default()
+            };
+            let mut csv = csv::Writer::from_path(folder.join("steps.csv")).unwrap();
+            csv.serialize(Row::default()).unwrap();
+            csv.serialize(row).unwrap();
+            csv.flush().unwrap();
+            let finished = Finished {
+                settings,
+                seconds: 120.0,
+            };
+            let finished = serde_json::to_string(&finished).unwrap();
+            // One is not over yet.
+            if number < 2 {
+                write(&folder.join("finished.json"), &finished).unwrap();
+            }
+        }
+        let table = rebuild(output.path()).unwrap();
+        // The grey test is 10 above 71.0 ± 0.7 / √10.
+        let line = "| erm | 2 | 86.4 ± 0.0 | 14.0 ± 1.0 | 81.0 ± 0.0 | 86.4 ± 0.2 / 14.0 ± 0.7 / 71.0 \
+                    ± 0.7 | no (45.2) | 2 min |";
+        assert!(table.contains(line), "{table}");
+        let json: Value = read_json(&output.path().join("results.json")).unwrap();
+        assert_eq!(json["irm"][0]["restarts"].as_array().unwrap().len(), 2);
     }
 }

@@ -100,7 +100,11 @@ impl Line {
                 .values()
                 .map(|trial| chosen(trial, &turn, selection))
                 .collect();
-            let of_trials: Vec<f64> = of_trials?.into_iter().flatten().collect();
+            let of_trials: Vec<f64> = of_trials?
+                .into_iter()
+                .flatten()
+                .map(|of| 100.0 * of)
+                .collect();
             accuracies.push((!of_trials.is_empty()).then(|| Mean::of(&of_trials)));
         }
         Ok(Self {
@@ -114,7 +118,7 @@ impl Line {
     }
 }
 
-/// The accuracy on the test domain, in percent, of the checkpoint and setting that are chosen; none
+/// The accuracy on the test domain of the checkpoint and setting that are chosen; none
 /// where a training that it takes is not over.
 fn chosen(trial: &Trial, turn: &DomainSplit, selection: Selection) -> roga::Result<Option<f64>> {
     let test = &turn.test()[0];
@@ -158,7 +162,7 @@ fn chosen(trial: &Trial, turn: &DomainSplit, selection: Selection) -> roga::Resu
     }
     let chosen = selection.choose(turn, &candidates)?;
     let row = score((chosen.setting, left_out(&[test])), chosen.step, test);
-    Ok(row.map(|row| 100.0 * row.inner))
+    Ok(row.map(|row| row.inner))
 }
 
 fn table(set: Set, selection: Selection, lines: &[Line]) -> String {
@@ -191,4 +195,91 @@ fn table(set: Set, selection: Selection, lines: &[Line]) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(names: &[&str]) -> BTreeSet<Arc<str>> {
+        names.iter().map(|name| Arc::from(*name)).collect()
+    }
+
+    /// Rows of checkpoints, from both scores on every domain.
+    fn rows(checkpoints: &[[(f64, f64); 3]]) -> Vec<Row> {
+        let domains = Set::Colored.domain_names();
+        let row = |step: usize, place: usize, (inner, outer)| Row {
+            step: step as u64,
+            loss: 0.5,
+            domain: domains[place].clone(),
+            inner,
+            outer,
+        };
+        let checkpoints = checkpoints.iter().enumerate();
+        checkpoints
+            .flat_map(|(step, scores)| (0..3).map(move |place| (step, place, scores[place])))
+            .map(|(step, place, scores)| row(step, place, scores))
+            .collect()
+    }
+
+    /// Two settings, two checkpoints each. The test domain is the last.
+    fn trial() -> Trial {
+        let first = [
+            [(0.6, 0.7), (0.6, 0.7), (0.11, 0.2)],
+            [(0.6, 0.6), (0.6, 0.6), (0.12, 0.3)],
+        ];
+        let second = [
+            [(0.6, 0.5), (0.6, 0.5), (0.13, 0.9)],
+            [(0.6, 0.4), (0.6, 0.8), (0.14, 0.4)],
+        ];
+        let mut trial = Trial::new();
+        trial.insert((0, names(&["-90%"])), rows(&first));
+        trial.insert((1, names(&["-90%"])), rows(&second));
+        trial
+    }
+
+    #[test]
+    fn every_selection_takes_its_own_checkpoint() {
+        let turns = Protocol::LeaveOneDomainOut
+            .turns(Set::Colored.domain_names())
+            .unwrap();
+        let mut trial = trial();
+        let of = |trial: &Trial, selection| chosen(trial, &turns[2], selection).unwrap();
+        // The best mean on the training domains' outer parts: the first setting's first checkpoint.
+        assert_eq!(of(&trial, Selection::TrainingDomainValidation), Some(0.11));
+        // The last checkpoints alone: 0.3 and 0.4 on the test domain's outer part.
+        assert_eq!(of(&trial, Selection::Oracle), Some(0.14));
+        // Trainings without two domains are missing, and then they are there.
+        assert_eq!(of(&trial, Selection::HeldOutDomain), None);
+        let unknown = (0.0, 0.0);
+        for (draw, held_out) in [(0, [0.5, 0.6]), (1, [0.7, 0.4])] {
+            for (place, name) in ["+90%", "+80%"].into_iter().enumerate() {
+                let checkpoint = |score: f64| {
+                    let mut scores = [unknown; 3];
+                    scores[place] = (score, 0.0);
+                    scores
+                };
+                let without = names(&["-90%", name]);
+                trial.insert((draw, without), rows(&held_out.map(checkpoint)));
+            }
+        }
+        assert_eq!(of(&trial, Selection::HeldOutDomain), Some(0.13));
+        // Nothing was trained without the others.
+        assert_eq!(chosen(&trial, &turns[0], Selection::Oracle).unwrap(), None);
+    }
+
+    #[test]
+    fn tables_hold_means_published_numbers_and_the_word_oracle() {
+        let trials = BTreeMap::from([(0, trial()), (1, trial())]);
+        let line = |selection| Line::new(Set::Colored, selection, Method::Erm, &trials).unwrap();
+        let oracle = table(Set::Colored, Selection::Oracle, &[line(Selection::Oracle)]);
+        for said in [
+            "ColoredMNIST in DomainBed's set-up, ORACLE (chosen on the test domain):",
+            "| method | +90% | +80% | -90% | mean | trials |",
+            "| erm |  |  | 14.0 ± 0.0 |  | 2 |",
+            "| erm, published | 71.8 ± 0.4 | 72.9 ± 0.1 | 28.7 ± 0.5 | 57.8 | 3 |",
+        ] {
+            assert!(oracle.contains(said), "{oracle}");
+        }
+    }
 }
