@@ -14,6 +14,7 @@ mod augment;
 mod command;
 mod data;
 mod detector;
+mod device;
 mod log;
 mod method;
 mod output;

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{
     DomainLoss, NonFinite, Outcome, Pass, Quantity,
-    readback::{Readback, Reading, Readings},
+    readback::{Readback, Reading},
 };
 use crate::{
     Error, Result,
@@ -158,7 +158,8 @@ impl Fish {
         }
         let way = way(model, &led_to);
         let square = readback.push(squared_norm(model, &way));
-        let report = FishReport::new(readings, square, &readback.wait()?);
+        readback.wait()?;
+        let report = FishReport::new(readings, square, &readback);
         if !report.is_skipped() {
             let statistics = RunningStatistics::of(&led_to);
             *model = match self.config.meta_lr {
@@ -219,7 +220,7 @@ pub struct InnerStep {
 }
 
 impl FishReport {
-    fn new(readings: Vec<InnerReadings>, square: Reading, read: &Readings) -> Self {
+    fn new(readings: Vec<InnerReadings>, square: Reading, read: &Readback) -> Self {
         let domains = readings.into_iter().map(|reading| InnerStep {
             name: reading.name,
             loss: read.get(reading.loss),

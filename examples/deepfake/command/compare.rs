@@ -11,11 +11,12 @@ use roga::{
 use crate::{
     data::{Data, Domain},
     detector::{self, Net},
+    device::device,
     method::Method,
     output::{self, Provenance, Results, Run},
     progress::Progress,
     search::Setting,
-    settings::{self, ProtocolName, SelectionName, Settings},
+    settings::{ProtocolName, SelectionName, Settings},
     terminal,
     training::{self, Aucs, Finished, Job, Trained},
 };
@@ -24,7 +25,7 @@ use crate::{
 /// command has finished.
 pub fn compare(settings: &Settings, output: &Path, restart: bool) -> Result<(), Box<dyn Error>> {
     let begin = Instant::now();
-    let device = settings::device(&settings.device)?.autodiff();
+    let device = device(&settings.device)?.autodiff();
     output::prepare(output, "compare", settings, restart)?;
     let progress = Progress::new();
     progress.say("the pictures are made or listed");

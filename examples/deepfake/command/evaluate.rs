@@ -7,10 +7,11 @@ use roga::metric::{BootstrapConfig, DetectionMetrics, LevelMetrics, Roc};
 use crate::{
     data::Data,
     detector::Detector,
+    device::device,
     output::{self, Provenance},
     progress::Progress,
     scores::Scores,
-    settings::{self, Settings},
+    settings::Settings,
     terminal, training,
 };
 
@@ -21,7 +22,7 @@ pub fn evaluate(
     output: &Path,
     restart: bool,
 ) -> Result<(), Box<dyn Error>> {
-    let detector = Detector::open(detector_path, &settings::device(&settings.device)?)?;
+    let detector = Detector::open(detector_path, &device(&settings.device)?)?;
     let settings = Settings {
         backbone: detector.config.backbone,
         size: detector.config.encode.size,

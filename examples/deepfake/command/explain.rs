@@ -13,7 +13,8 @@ use roga::detector::{
 use super::predict;
 use crate::{
     detector::{Detector, tensor},
-    settings, terminal,
+    device::device,
+    terminal,
 };
 
 #[derive(Args)]
@@ -38,7 +39,7 @@ pub struct ExplainArgs {
 pub fn explain(args: &ExplainArgs) -> Result<(), Box<dyn Error>> {
     let overlay = OverlayConfig::new().with_opacity(args.opacity);
     overlay.check()?;
-    let detector = Detector::open(&args.detector, &settings::device(&args.device)?)?;
+    let detector = Detector::open(&args.detector, &device(&args.device)?)?;
     fs::create_dir_all(&args.output)
         .map_err(|e| format!("--output {}: {e}", args.output.display()))?;
     for (number, path) in args.pictures.iter().enumerate() {

@@ -15,8 +15,9 @@ use serde::Serialize;
 
 use crate::{
     detector::{Detector, DetectorConfig},
+    device::device,
     parallel::in_parallel,
-    settings::{self, OnProblem},
+    settings::OnProblem,
     terminal,
 };
 
@@ -66,7 +67,7 @@ struct Prediction {
 
 /// Writes a line for every picture and video.
 pub fn predict(args: &PredictArgs) -> Result<(), Box<dyn Error>> {
-    let detector = Detector::open(&args.detector, &settings::device(&args.device)?)?;
+    let detector = Detector::open(&args.detector, &device(&args.device)?)?;
     let mut files = Vec::new();
     for path in &args.paths {
         list(path, &mut files)?;

@@ -2,12 +2,7 @@
 
 use std::{error::Error, path::Path};
 
-use crate::{
-    data::Data,
-    report,
-    settings::{self, Settings},
-    terminal,
-};
+use crate::{data::Data, device::device, report, settings::Settings, terminal};
 
 /// Writes `report.html` into the folder. The worst mistakes need the pictures: where they cannot be
 /// had any more, the page has none.
@@ -20,7 +15,7 @@ pub fn report(folder: &Path) -> Result<(), Box<dyn Error>> {
         .into());
     }
     let settings = Settings::of_folder(folder)?;
-    let device = settings::device(&settings.device)?;
+    let device = device(&settings.device)?;
     let mistakes =
         Data::new(&settings).and_then(|data| report::galleries(folder, &data.test, &device));
     let mistakes = mistakes.unwrap_or_else(|error| {

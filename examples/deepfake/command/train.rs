@@ -8,9 +8,10 @@ use super::evaluate;
 use crate::{
     data::Data,
     detector,
+    device::device,
     output::{self, Provenance},
     progress::Progress,
-    settings::{self, SelectionName, Settings},
+    settings::{SelectionName, Settings},
     terminal,
     training::{self, Job},
 };
@@ -23,7 +24,7 @@ pub fn train(settings: &Settings, output: &Path, restart: bool) -> Result<(), Bo
             "--draws and --selection oracle are for compare: train makes one detector".into(),
         );
     }
-    let device = settings::device(&settings.device)?.autodiff();
+    let device = device(&settings.device)?.autodiff();
     output::prepare(output, "train", settings, restart)?;
     let mut progress = Progress::new();
     progress.say("the pictures are made or listed");

@@ -1,0 +1,124 @@
+//! The methods that are compared, each a row: settings of one optimizer wrapper, and for some a
+//! penalty beside the loss.
+
+use burn::tensor::Tensor;
+use clap::{ValueEnum, builder::PossibleValue};
+use roga::{
+    alignment::AlignmentConfig,
+    optim::{Evaluation, RobustGradientAlignmentConfig as Config},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    fishr::{AtHead, Fishr},
+    irm,
+};
+
+/// The lengths and weights that methods go by.
+#[derive(Clone, Copy, Debug, PartialEq, clap::Args, Serialize, Deserialize)]
+pub struct Lengths {
+    /// The radius ρ of the ascents
+    #[arg(long, default_value_t = Self::default().rho, allow_negative_numbers = true)]
+    pub rho: f64,
+    /// The shift γ along the mean gradient
+    #[arg(long, default_value_t = Self::default().gamma, allow_negative_numbers = true)]
+    pub gamma: f64,
+    /// The weight of the alignment losses
+    #[arg(long, value_name = "WEIGHT", default_value_t = Self::default().align, allow_negative_numbers = true)]
+    pub align: f64,
+}
+
+impl Default for Lengths {
+    fn default() -> Self {
+        Self {
+            rho: 0.05,
+            gamma: 5e-4,
+            align: 1.0,
+        }
+    }
+}
+
+/// A row of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    Erm,
+    Irm,
+    Fishr,
+    Sam,
+    Sagm,
+    RogaOwn,
+    RogaSampled,
+    RogaConsensus,
+    RogaAll,
+    AlignInnerProduct,
+    AlignCosine,
+    AlignVariance,
+    AlignNorm,
+}
+
+/// What is added to the loss, as a function of what the domains give at the net's head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Penalty {
+    /// Of every domain by itself.
+    Irm,
+    /// Of all domains together.
+    Fishr,
+}
+
+impl Method {
+    /// The name of its flag and its folder.
+    pub fn name(self) -> String {
+        let value = self.to_possible_value();
+        value.as_ref().map_or("", PossibleValue::get_name).into()
+    }
+
+    /// Its settings, while penalties weigh so much.
+    pub fn config(self, lengths: Lengths) -> Config {
+        let Lengths { rho, gamma, align } = lengths;
+        let roga = |evaluation| {
+            Config::new()
+                .with_rho(rho)
+                .with_gamma(gamma)
+                .with_evaluation(evaluation)
+        };
+        let aligned = |loss| Config::erm().with_alignment(Some(loss));
+        match self {
+            Self::Erm | Self::Irm | Self::Fishr => Config::erm(),
+            Self::Sam => Config::sam(rho),
+            Self::Sagm => Config::sagm(rho, gamma),
+            Self::RogaOwn => roga(Evaluation::Own),
+            Self::RogaSampled => roga(Evaluation::Sampled),
+            Self::RogaConsensus => roga(Evaluation::Consensus),
+            Self::RogaAll => roga(Evaluation::All),
+            Self::AlignInnerProduct => aligned(AlignmentConfig::inner_product(align)),
+            Self::AlignCosine => aligned(AlignmentConfig::cosine(align)),
+            Self::AlignVariance => aligned(AlignmentConfig::variance(align)),
+            Self::AlignNorm => aligned(AlignmentConfig::gradient_norm(align)),
+        }
+    }
+
+    pub fn penalty(self) -> Option<Penalty> {
+        match self {
+            Self::Irm => Some(Penalty::Irm),
+            Self::Fishr => Some(Penalty::Fishr),
+            _ => None,
+        }
+    }
+}
+
+impl Penalty {
+    /// The penalty of the IRM set-up's published code, of full batches: IRM's is the mean over the
+    /// domains, Fishr's the sum.
+    pub fn of(self, domains: &[AtHead]) -> Tensor<1> {
+        match self {
+            Self::Irm => {
+                let penalties = domains
+                    .iter()
+                    .map(|domain| irm::penalty(domain.logits.clone(), domain.labels.clone()));
+                Tensor::cat(penalties.collect(), 0).mean()
+            }
+            Self::Fishr => Fishr::new(0.0).penalty(domains) * domains.len() as f64,
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! Files of results.
+
+use std::{error::Error, fs, io::Write, path::Path};
+
+use serde::de::DeserializeOwned;
+use tempfile::NamedTempFile;
+
+/// Writes a file beside its place and renames it: no half of a file is ever seen.
+pub fn write(path: &Path, text: &str) -> Result<(), Box<dyn Error>> {
+    let failed = |error: std::io::Error| format!("{}: {error}", path.display());
+    let mut beside = NamedTempFile::new_in(path.parent().unwrap_or(path)).map_err(failed)?;
+    beside.write_all(text.as_bytes()).map_err(failed)?;
+    beside.persist(path).map_err(|error| failed(error.error))?;
+    Ok(())
+}
+
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Box<dyn Error>> {
+    let failed = |error: &dyn Error| format!("{}: {error}", path.display());
+    let text = fs::read(path).map_err(|error| failed(&error))?;
+    Ok(serde_json::from_slice(&text).map_err(|error| failed(&error))?)
+}
+
+/// The folders in a folder, by their names; none where there is no such folder.
+pub fn folders(folder: &Path) -> Result<Vec<std::path::PathBuf>, Box<dyn Error>> {
+    if !folder.exists() {
+        return Ok(Vec::new());
+    }
+    let mut folders = Vec::new();
+    for entry in fs::read_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))? {
+        let path = entry?.path();
+        if path.is_dir() {
+            folders.push(path);
+        }
+    }
+    folders.sort();
+    Ok(folders)
+}
