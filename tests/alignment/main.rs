@@ -1,6 +1,7 @@
 //! The method held against its formulas, against PyTorch, and against the mistakes of others.
 
 mod budget;
+mod diagnostic;
 mod half;
 mod identities;
 mod numbers;
