@@ -32,7 +32,7 @@ use crate::{
 /// hurts the other. See Yu et al., "Gradient Surgery for Multi-Task Learning", NeurIPS 2020,
 /// arXiv 2001.06782, for what conflicts do to training.
 ///
-/// Memory: $K (K - 1) / 2$ numbers for each of at most 200 bins of steps.
+/// Memory: $K (K - 1) / 2$ numbers for each of at most 50 bins of steps.
 ///
 /// ```
 /// use burn::{nn::{Linear, LinearConfig}, optim::SgdConfig, tensor::{Device, Tensor}};
@@ -125,9 +125,9 @@ impl Default for Conflict {
 }
 
 impl Conflict {
-    /// Of no step yet, with a curve of at most 200 bins.
+    /// Of no step yet, with a curve of at most 50 bins.
     pub fn new() -> Self {
-        Self::of_bins(200)
+        Self::of_bins(50)
     }
 
     /// Of no step yet, with a curve of at most so many bins, at least 2. Bins hold 1, 2, 4, …

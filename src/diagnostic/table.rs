@@ -24,22 +24,33 @@ impl Table {
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
-        let width = |column: usize| {
+        let widest = |column: usize| {
             let cells = self.rows.iter().filter_map(|row| row.get(column));
-            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+            cells.map(|cell| width(cell)).max().unwrap_or(0)
         };
-        let widths: Vec<usize> = (0..columns).map(width).collect();
+        let widths: Vec<usize> = (0..columns).map(widest).collect();
         for row in &self.rows {
-            for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
+            for (column, (cell, widest)) in row.iter().zip(&widths).enumerate() {
+                let room = " ".repeat(widest - width(cell));
                 match column {
-                    0 => write!(f, "{cell:width$}")?,
-                    _ => write!(f, "  {cell:>width$}")?,
+                    0 => write!(f, "{cell}{room}")?,
+                    _ => write!(f, "  {room}{cell}")?,
                 }
             }
             writeln!(f)?;
         }
         Ok(())
     }
+}
+
+/// How many letters wide a text is.
+pub(super) fn width(text: &str) -> usize {
+    text.chars().map(letter_width).sum()
+}
+
+/// Letters of East Asia are as wide as two.
+pub(super) fn letter_width(letter: char) -> usize {
+    if letter >= '\u{1100}' { 2 } else { 1 }
 }
 
 #[cfg(test)]
@@ -50,10 +61,10 @@ mod tests {
     fn columns_stand_under_each_other_and_names_cannot_write_on_the_terminal() {
         let mut table = Table::new(["domain", "loss"]);
         table.row(["é\u{1b}[2J".into(), "0.5".into()]);
-        table.row(["b".into(), "12.25".into()]);
+        table.row(["写真".into(), "12.25".into()]);
         assert_eq!(
             table.to_string(),
-            "domain        loss\né\\u{1b}[2J    0.5\nb            12.25\n"
+            "domain       loss\né\\u{1b}[2J    0.5\n写真        12.25\n"
         );
     }
 }

@@ -2,6 +2,8 @@
 
 mod budget;
 mod diagnostic;
+#[cfg(feature = "plot")]
+mod diagnostic_pictures;
 mod half;
 mod identities;
 mod numbers;

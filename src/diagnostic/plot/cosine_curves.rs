@@ -10,10 +10,12 @@ const SIZE: (i32, i32) = (980, 460);
 /// Where the legend begins.
 const CHART: i32 = 640;
 /// How many pairs have a line of their own: those of the lowest mean cosines.
-const NAMED: usize = 10;
+const NAMED: usize = 6;
+/// What the others are in.
+const BAND: RGBColor = RGBColor(0xDA, 0xDA, 0xDA);
 
-/// The cosines over the steps: their mean, the ten pairs of domains with the lowest mean cosines by
-/// name, and the others in grey.
+/// The cosines over the steps: their mean, the six pairs of domains with the lowest mean cosines by
+/// name, and a grey band that holds the others.
 ///
 /// # Errors
 ///
@@ -59,9 +61,8 @@ fn draw(conflict: &Conflict, area: &Area<'_>) -> Drawn {
 
     let order = lowest_first(conflict);
     let (named, others) = order.split_at(order.len().min(NAMED));
-    for pair in others {
-        Line::OTHER.draw(&mut chart, &curve(*pair))?;
-    }
+    let others: Vec<_> = others.iter().map(|pair| curve(*pair)).collect();
+    chart.draw_series([Polygon::new(band(&others), BAND)])?;
     for (index, pair) in named.iter().enumerate() {
         Line::of(index).draw(&mut chart, &curve(*pair))?;
     }
@@ -78,15 +79,35 @@ fn draw(conflict: &Conflict, area: &Area<'_>) -> Drawn {
     let mean = several.then(|| (Line::MEAN, format!("mean of {} pairs", order.len())));
     let named = named.iter().enumerate();
     let named = named.map(|(index, pair)| (Line::of(index), name(conflict, *pair)));
-    let others = match others.len() {
-        0 => None,
-        count => Some((Line::OTHER, format!("{count} others, higher in the mean"))),
-    };
-    for (row, (line, text)) in mean.into_iter().chain(named).chain(others).enumerate() {
-        let at = (CHART + 14, 70 + 28 * row as i32);
-        line.legend(area, Label::new(16, HPos::Left), &text, at)?;
+    let at = |row: usize| (CHART + 14, 70 + 28 * row as i32);
+    let label = Label::new(16, HPos::Left);
+    for (row, (line, text)) in mean.into_iter().chain(named).enumerate() {
+        line.legend(area, label, &text, at(row))?;
     }
-    Ok(())
+    if others.is_empty() {
+        return Ok(());
+    }
+    let (x, y) = at(NAMED + 1);
+    area.draw(&Rectangle::new(
+        [(x, y - 8), (x + 32, y + 8)],
+        BAND.filled(),
+    ))?;
+    let text = format!("{} others, higher in the mean", others.len());
+    label.draw(area, &text, (x + 42, y))
+}
+
+/// From the lowest of several curves over the same steps to the highest: its outline.
+fn band(curves: &[Vec<(f64, f64)>]) -> Vec<(f64, f64)> {
+    let steps = curves.first().map_or(0, Vec::len);
+    let bound = |step: usize, choose: fn(f64, f64) -> f64| {
+        let at_step = curves.iter().filter_map(|curve| curve.get(step));
+        at_step
+            .copied()
+            .reduce(|(x, one), (_, other)| (x, choose(one, other)))
+    };
+    let lower = (0..steps).filter_map(|step| bound(step, f64::min));
+    let upper = (0..steps).rev().filter_map(|step| bound(step, f64::max));
+    lower.chain(upper).collect()
 }
 
 fn middle(first: u64, last: u64) -> f64 {
@@ -112,4 +133,17 @@ fn name(conflict: &Conflict, pair: usize) -> String {
     let pair = conflict.pairs().get(pair).map(|pair| pair.domains);
     let (first, second) = pair.unwrap_or_default();
     format!("{}, {}", domain(first), domain(second))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_band_goes_there_and_back() {
+        let curves = [vec![(0.0, 1.0), (1.0, -1.0)], vec![(0.0, 0.5), (1.0, 2.0)]];
+        let outline = [(0.0, 0.5), (1.0, -1.0), (1.0, 2.0), (0.0, 1.0)];
+        assert_eq!(band(&curves), outline);
+        assert!(band(&[]).is_empty());
+    }
 }

@@ -1,9 +1,9 @@
 use plotters::{prelude::*, style::text_anchor::HPos};
 
-use super::picture::{Area, Drawn, GAP, Label, fitted, picture, width};
+use super::picture::{Area, Drawn, GAP, Label, fitted, picture};
 use crate::{
     Result,
-    diagnostic::{Conflict, PairConflict},
+    diagnostic::{Conflict, PairConflict, table::width},
 };
 
 /// The edge of the picture.
@@ -39,18 +39,14 @@ struct HeatMap<'a> {
 
 impl<'a> HeatMap<'a> {
     fn new(conflict: &'a Conflict) -> Self {
-        let domains = conflict.domains().iter().enumerate();
-        let names = domains.map(|(index, domain)| {
-            let name = fitted(&domain.name, 26);
-            format!("{name}  {}", index + 1)
-        });
-        let names: Vec<String> = names.collect();
+        let domains = conflict.domains().iter();
+        let names: Vec<String> = domains.map(|domain| fitted(&domain.name, 26)).collect();
         let letters = names.iter().map(|name| width(name)).max().unwrap_or(0);
         let count = names.len().max(1) as i32;
         Self {
             conflict,
             names,
-            left: MARGIN + 9 * letters as i32 + 10,
+            left: MARGIN + 9 * letters as i32 + 44,
             side: (440 / count).clamp(50, 96),
         }
     }
@@ -72,8 +68,9 @@ impl<'a> HeatMap<'a> {
         Label::new(15, HPos::Left).draw(area, &note, (MARGIN, 50))?;
         for (i, name) in self.names.iter().enumerate() {
             let middle = i as i32 * self.side + self.side / 2;
-            NAME.draw(area, name, (self.left - 8, HEAD + middle))?;
+            NAME.draw(area, name, (self.left - 40, HEAD + middle))?;
             let number = (i + 1).to_string();
+            NUMBER.draw(area, &number, (self.left - 18, HEAD + middle))?;
             NUMBER.draw(area, &number, (self.left + middle, HEAD - 14))?;
         }
         for (i, row) in self.conflict.cosines().iter().enumerate() {

@@ -357,3 +357,75 @@ fn lines(landscape: &Landscape, area: &Area<'_>) -> Drawn {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn axis(coordinates: [f64; 3]) -> Axis {
+        Axis {
+            direction: Direction::Random { seed: 0 },
+            norm: 1.0,
+            coordinates: coordinates.to_vec(),
+        }
+    }
+
+    #[test]
+    fn a_goes_to_the_right_and_b_upwards() {
+        // The loss is a + 10 b.
+        let rows = [-2.0, 0.0, 2.0].map(|b| [-1.0, 0.0, 1.0].map(|a| a + 10.0 * b).to_vec());
+        let map = Map {
+            axes: [&axis([-1.0, 0.0, 1.0]), &axis([-2.0, 0.0, 2.0])],
+            losses: &rows,
+            corner: (100, 50),
+        };
+        let corners = [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0), (0.5, 0.25)];
+        let losses = corners.map(|(across, up)| map.loss(across, up));
+        assert_eq!(losses, [-21.0, -19.0, 19.0, 21.0, -10.0]);
+        let places = [(-1.0, -2.0), (1.0, -2.0), (0.0, 2.0), (0.0, 0.0)].map(|at| map.place(at));
+        let (middle, side) = (SIDE / 2, SIDE);
+        assert_eq!(
+            places,
+            [
+                Some((100, 50 + side)),
+                Some((100 + side, 50 + side)),
+                Some((100 + middle, 50)),
+                Some((100 + middle, 50 + middle))
+            ]
+        );
+        assert_eq!(map.place((1.1, 0.0)), None);
+    }
+
+    #[test]
+    fn a_gap_reaches_to_its_neighbours_and_no_further() {
+        let mut rows = vec![vec![1.0; 3]; 3];
+        rows[2][2] = f64::INFINITY;
+        let map = Map {
+            axes: [&axis([-1.0, 0.0, 1.0]), &axis([-1.0, 0.0, 1.0])],
+            losses: &rows,
+            corner: (0, 0),
+        };
+        assert_eq!(map.loss(0.4, 0.9), 1.0);
+        assert!(!map.loss(0.6, 0.6).is_finite());
+    }
+
+    #[test]
+    fn shades_hold_alike_many_points() {
+        let losses = vec![
+            (0..100)
+                .map(|loss| f64::from(loss).exp())
+                .collect::<Vec<_>>(),
+        ];
+        let levels = Levels::new(&losses);
+        for level in 0..LEVELS {
+            let held = losses[0]
+                .iter()
+                .filter(|loss| levels.of(**loss) == Some(level));
+            assert!((9..=11).contains(&held.count()), "{level}");
+        }
+        assert_eq!(levels.of(f64::NAN), None);
+        let flat = Levels::new(&[vec![0.5; 9]]);
+        assert_eq!(flat.of(0.5), Some(0));
+        assert_eq!(Levels::new(&[]).of(1.0), Some(0));
+    }
+}

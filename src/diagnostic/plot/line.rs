@@ -35,13 +35,6 @@ impl Line {
         dashes: None,
     };
 
-    /// What is not named.
-    pub const OTHER: Self = Self {
-        color: RGBColor(0xB4, 0xB4, 0xB4),
-        width: 1,
-        dashes: None,
-    };
-
     /// The `index`th of 18 that can be told apart.
     pub fn of(index: usize) -> Self {
         let colors = COLORS.len() - 1;

@@ -6,7 +6,11 @@ use plotters::{
     style::text_anchor::{HPos, Pos, VPos},
 };
 
-use crate::{BoxError, Error, Result, error::Printable};
+use crate::{
+    BoxError, Error, Result,
+    diagnostic::table::{letter_width, width},
+    error::Printable,
+};
 
 /// Where a picture is drawn, in pixels.
 pub(super) type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
@@ -87,16 +91,6 @@ pub(super) fn fitted(name: &str, letters: usize) -> String {
         fits
     };
     name.chars().take_while(fits).chain(['…']).collect()
-}
-
-/// How many letters wide a text is.
-pub(super) fn width(text: &str) -> usize {
-    text.chars().map(letter_width).sum()
-}
-
-/// Letters of East Asia are as wide as two.
-fn letter_width(letter: char) -> usize {
-    if letter >= '\u{1100}' { 2 } else { 1 }
 }
 
 /// A number in about three digits.
