@@ -110,9 +110,9 @@ pub(super) fn range(numbers: impl Iterator<Item = f64>) -> std::ops::Range<f64> 
 }
 
 /// The axes of a chart of lines.
-pub(super) fn axes<'a, X, Y>(
+pub(super) fn axes<X, Y>(
     chart: &mut ChartContext<'_, SVGBackend<'_>, Cartesian2d<X, Y>>,
-    names: [&'a str; 2],
+    names: [&str; 2],
 ) -> Drawn
 where
     X: Ranged<ValueType = f64> + ValueFormatter<f64>,
