@@ -3,6 +3,9 @@
 mod aggregation;
 mod alignment_losses;
 mod budget;
+mod diagnostic;
+#[cfg(feature = "plot")]
+mod diagnostic_pictures;
 mod half;
 mod identities;
 mod numbers;
