@@ -124,19 +124,22 @@ impl<'a> Ball<'a> {
     /// as the same gradients share in the vector, so that a few secants meet it.
     fn surface_point(&self) -> Point {
         let squares = || (0..self.gram.domains()).map(|i| self.gram.get(i, i));
-        let shortest = self.square_norm(&min_norm_point(self.gram));
+        let weights = min_norm_point(self.gram);
+        let terms = squares().zip(&weights).map(|(square, w)| w * w * square);
         let least = squares().filter(|square| *square > 0.0);
-        // Below, the shortest vector is nothing but rounding.
-        let least = 1e-12 * least.fold(f64::INFINITY, f64::min);
-        let mut point = self.at(shortest.max(least) / self.square_radius);
+        // Below a thousandth of its terms, the shortest vector may be nothing but the rounding of a
+        // Gram matrix of 32 bits.
+        let rounding = 1e-6 * terms.sum::<f64>().max(least.fold(f64::INFINITY, f64::min));
+        let shortest = self.square_norm(&weights).max(rounding);
+        let mut point = self.at(shortest / self.square_radius);
         let mut low = (point.square_tau, point.outside);
         let longest = squares().fold(0.0, f64::max);
         let mut high = (longest / self.square_radius, -longest);
         let mut last = None;
         for _ in 0..64 {
             let secant = low.0 + low.1 / (low.1 - high.1) * (high.0 - low.0);
-            let rounding = 1e-14 * point.square_tau * self.square_radius;
-            if !(secant > low.0 && secant < high.0 && point.outside.abs() > rounding) {
+            let reached = 1e-14 * point.square_tau * self.square_radius;
+            if !(secant > low.0 && secant < high.0 && point.outside.abs() > reached) {
                 break;
             }
             point = self.at(secant);

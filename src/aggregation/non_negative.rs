@@ -19,6 +19,7 @@ pub(super) fn non_negative_least_squares(a: &GramMatrix, b: &[f64]) -> Vec<f64> 
         b: b.iter().zip(&units).map(in_units).collect(),
         x: vec![0.0; a.domains()],
         passive: Vec::new(),
+        factor: Vec::new(),
     };
     problem.solve();
     problem.x.iter().zip(&units).map(in_units).collect()
@@ -30,6 +31,8 @@ struct ActiveSet {
     x: Vec<f64>,
     /// The variables above 0, in the order in which they became so.
     passive: Vec<usize>,
+    /// The rows of Cholesky's factor of $A$ over the passive variables, as far as it is known.
+    factor: Vec<Vec<f64>>,
 }
 
 impl ActiveSet {
@@ -75,6 +78,7 @@ impl ActiveSet {
             .filter(|target| target.last().is_some_and(|x| *x > 0.0))
         else {
             self.passive.pop();
+            self.factor.truncate(self.passive.len());
             return false;
         };
         while target.iter().any(|x| *x <= 0.0) {
@@ -96,51 +100,52 @@ impl ActiveSet {
         let outside = self.passive.iter().zip(target).filter(|(_, x)| **x <= 0.0);
         let part = outside.map(step).fold(1.0, f64::min);
         let mut left = Vec::with_capacity(self.passive.len());
-        for (i, target) in self.passive.iter().zip(target) {
+        for (place, (i, target)) in self.passive.iter().zip(target).enumerate() {
             let x = self.x[*i];
-            let reaches = *target <= 0.0 && x / (x - target) <= part;
-            self.x[*i] = if reaches {
-                0.0
+            if *target <= 0.0 && x / (x - target) <= part {
+                self.x[*i] = 0.0;
+                self.factor.truncate(place);
             } else {
-                x + part * (target - x)
-            };
-            if !reaches {
+                self.x[*i] = x + part * (target - x);
                 left.push(*i);
             }
         }
         self.passive = left;
     }
 
-    /// The unconstrained minimum over the passive variables, by Cholesky's decomposition; `None`
-    /// where they depend on each other.
-    fn passive_minimum(&self) -> Option<Vec<f64>> {
-        let count = self.passive.len();
-        let smallest = 4.0 * self.x.len() as f64 * f64::EPSILON;
-        let mut rows: Vec<Vec<f64>> = Vec::with_capacity(count);
-        let mut solution: Vec<f64> = Vec::with_capacity(count);
-        for (place, i) in self.passive.iter().enumerate() {
-            let mut row: Vec<f64> = Vec::with_capacity(place + 1);
-            for (j, other) in self.passive.iter().zip(&rows) {
-                let rest = self.a.get(*i, *j) - dot(&row, other);
-                row.push(rest / other.last()?);
-            }
-            let pivot = self.a.get(*i, *i) - dot(&row, &row);
-            if !(pivot > smallest) {
-                return None;
-            }
-            let forward = self.b[*i] - dot(&row, &solution);
-            row.push(pivot.sqrt());
-            solution.push(forward / pivot.sqrt());
-            rows.push(row);
+    /// The unconstrained minimum over the passive variables; `None` where they depend on each
+    /// other.
+    fn passive_minimum(&mut self) -> Option<Vec<f64>> {
+        while let Some(i) = self.passive.get(self.factor.len()) {
+            let row = self.factor_row(*i)?;
+            self.factor.push(row);
         }
-        for place in (0..count).rev() {
-            let x = solution[place] / rows[place][place];
-            solution[place] = x;
-            for (before, l) in rows[place].iter().take(place).enumerate() {
-                solution[before] -= l * x;
+        let mut solution: Vec<f64> = Vec::with_capacity(self.passive.len());
+        for (i, row) in self.passive.iter().zip(&self.factor) {
+            solution.push((self.b[*i] - dot(row, &solution)) / row.last()?);
+        }
+        for (place, row) in self.factor.iter().enumerate().rev() {
+            let (before, rest) = solution.split_at_mut(place);
+            let last = rest.first_mut()?;
+            *last /= row.last()?;
+            for (before, entry) in before.iter_mut().zip(row) {
+                *before -= entry * *last;
             }
         }
         Some(solution)
+    }
+
+    /// The next row of the factor.
+    fn factor_row(&self, variable: usize) -> Option<Vec<f64>> {
+        let smallest = 4.0 * self.x.len() as f64 * f64::EPSILON;
+        let mut row: Vec<f64> = Vec::with_capacity(self.factor.len() + 1);
+        for (other, before) in self.passive.iter().zip(&self.factor) {
+            let rest = self.a.get(variable, *other) - dot(&row, before);
+            row.push(rest / before.last()?);
+        }
+        let pivot = 1.0 - dot(&row, &row);
+        row.push(Some(pivot.sqrt()).filter(|_| pivot > smallest)?);
+        Some(row)
     }
 }
 

@@ -22,14 +22,16 @@ use crate::{Result, gradient::GramMatrix};
 /// **Recommended** where domains conflict.
 ///
 /// Source: Quinton and Rey, "Jacobian Descent for Multi-Objective Optimization", 2024, arXiv
-/// 2406.16232. TorchJD's UPGrad is this with a `regularization` of $10^{-4}$.
+/// 2406.16232. TorchJD's UPGrad is this with a `regularization` of $10^{-4}$, and the mean's
+/// coefficients of zero where the trace is below $10^{-4}$.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct UpGrad {
     /// $r$: finite, at least 0. $G / \mathrm{tr}\\, G + r I$ takes the place of the Gram matrix $G$
-    /// in the programmes. Above 0, coefficients stay bounded where gradients nearly depend on each
-    /// other, and a domain whose gradient is shorter than $\sqrt r$ of all may be in conflict.
-    /// Default: 0.
+    /// in the programmes. Default: 0, the projection itself. Above 0, a domain whose gradient is
+    /// shorter than about $\sqrt r$ of all may be in conflict. $10^{-5}$ steadies the coefficients
+    /// where hardly a direction is left that suits all domains, so that the projection hangs on
+    /// the rounding of a Gram matrix of 32 bits.
     pub regularization: f64,
 }
 

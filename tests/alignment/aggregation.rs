@@ -412,3 +412,43 @@ fn settings_that_cannot_work_are_refused() {
         method.check().unwrap();
     }
 }
+
+/// Gram matrices of training are of 32 bits: one that is singular may then be so no longer, or not
+/// be one.
+#[test]
+fn a_gram_matrix_of_32_bits_will_do() {
+    let methods: [(Aggregation, f64); 4] = [
+        (PcGrad::default().into(), 1e-4),
+        (Mgda.into(), 1e-4),
+        (CaGrad::default().into(), 1e-4),
+        (
+            UpGrad {
+                regularization: 1e-5,
+            }
+            .into(),
+            1e-2,
+        ),
+    ];
+    for case in 0..500 {
+        let (count, columns) = (2 + case % 7, 1 + case % 5);
+        let entry = |i: usize, k: usize| ((31 * case + 7 * i * i + 13 * i * k + k) as f64).sin();
+        let rows: Vec<Vec<f64>> = (0..count)
+            .map(|i| (0..columns).map(|k| entry(i, k)).collect())
+            .collect();
+        let exact = gram(&rows);
+        let rounded = GramMatrix::from_fn(count, |i, j| f64::from(exact.get(i, j) as f32));
+        let weights = vec![1.0 / count as f64; count];
+        for (method, tolerance) in &methods {
+            let [exact, rounded] = [&exact, &rounded].map(|gram| {
+                let domains = DomainStatistics::new(0, &weights).with_gram(gram);
+                let coefficients = method.coefficients(&domains, &mut Vec::new());
+                combined(&rows, &coefficients.unwrap())
+            });
+            let apart: Vec<f64> = exact.iter().zip(&rounded).map(|(a, b)| a - b).collect();
+            assert!(
+                norm(&apart) <= *tolerance,
+                "{method:?}: {exact:?}, {rounded:?}"
+            );
+        }
+    }
+}
