@@ -270,7 +270,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::mnist::tests::drawn;
+    use crate::mnist::{FILES, tests::drawn};
 
     fn short(set: Set, method: Method) -> Run {
         Run {
@@ -291,7 +291,7 @@ mod tests {
     #[test]
     fn killed_and_started_again_it_ends_alike() {
         let data = drawn(60);
-        let digits = Digits::read(data.path(), "train").unwrap();
+        let digits = Digits::read(data.path(), FILES[0]).unwrap();
         let device = Device::flex().autodiff();
         let whole = short(Set::Colored, Method::Irm);
         let domains = domains(&whole, &digits).unwrap();

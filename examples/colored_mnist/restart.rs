@@ -254,7 +254,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::mnist::tests::drawn;
+    use crate::mnist::{FILES, tests::drawn};
 
     fn restart(method: Method) -> Restart {
         Restart {
@@ -278,7 +278,7 @@ mod tests {
     #[test]
     fn killed_and_started_again_it_ends_alike() {
         let data = drawn(240);
-        let digits = Digits::read(data.path(), "train").unwrap();
+        let digits = Digits::read(data.path(), FILES[0]).unwrap();
         let device = Device::flex().autodiff();
         for method in [Method::RogaSampled, Method::AlignCosine, Method::Fishr] {
             let restart = restart(method);
@@ -315,7 +315,7 @@ mod tests {
     #[test]
     fn the_loss_is_that_of_the_formula() {
         let data = drawn(60);
-        let digits = Digits::read(data.path(), "train").unwrap();
+        let digits = Digits::read(data.path(), FILES[0]).unwrap();
         let device = Device::flex().autodiff();
         let environments = Environments::new(&digits, 1, &device);
         let net = Mlp::new(1, &device);
