@@ -100,6 +100,21 @@ pub enum Error {
         source: BoxError,
     },
 
+    /// A loader could not hand over the batches of a step.
+    #[error("the loader could not hand over a batch")]
+    Batches(#[source] BoxError),
+
+    /// A picture could not be drawn.
+    #[cfg(feature = "plot")]
+    #[error("the picture of {picture} could not be drawn")]
+    Picture {
+        /// What it is of.
+        picture: &'static str,
+        /// The drawing library's error.
+        #[source]
+        source: BoxError,
+    },
+
     /// Scores and labels from which a metric is not defined.
     #[error("{metric} is not defined: {reason}")]
     Metric {

@@ -61,9 +61,11 @@
 //! | [`optim`] | the wrapper, its settings and named methods (ERM, SAM, SAGM, …), its report |
 //! | [`gradient`] | algebra over gradients: norms, inner products, combinations, global clipping |
 //! | [`alignment`] | alignment losses: functions of the gradients' Gram matrix, and their gradients |
+//! | [`aggregation`] | from the domains' gradients to one: PCGrad, MGDA, UPGrad, CAGrad, GroupDRO, V-REx, AND-mask, … |
 //! | [`perturbation`] | ascents, and copies of a model at other points |
 //! | [`averaging`] | averages of the weights over training: exponential, SWAD |
 //! | [`domain`] | domain batches, the domain data loader, splits, protocols, selection, seeds |
+//! | [`diagnostic`] | do the domains conflict, how sharp are their losses, a loss landscape, as tables and pictures |
 //! | [`search`] | random search over hyper-parameters, its journal and its cost |
 //! | [`metric`] | AUC, AP, EER and others by frame and by video, how sure they are, and DeLong's test |
 #![cfg_attr(
@@ -86,6 +88,7 @@
 //! | `detector` (default) | the parts of the bundled deepfake example |
 //! | `face-detection` | `detector` with a finder of faces, for pictures that are no face crops |
 //! | `dataset` | [`domain`]'s data loader over burn's data sets; part of `detector` |
+//! | `plot` | [`diagnostic`]'s pictures, as SVG |
 //! | `train` | the parts of training inside burn's `Learner` |
 //! | `tui` | `train` with burn's terminal dashboard |
 //! | `flex`, `wgpu`, `vulkan`, `metal`, `cuda`, `rocm` | burn's backends, forwarded; none is on by default |
@@ -103,10 +106,12 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs, missing_debug_implementations)]
 
+pub mod aggregation;
 pub mod alignment;
 pub mod averaging;
 #[cfg(feature = "detector")]
 pub mod detector;
+pub mod diagnostic;
 pub mod domain;
 mod error;
 pub mod gradient;

@@ -22,6 +22,14 @@ pub(crate) fn below(bound: usize, random: &mut impl Rng) -> usize {
     ((u128::from(random.next_u64()) * bound as u128) >> 64) as usize
 }
 
+/// A standard normal number, by Box and Muller.
+pub(crate) fn normal(random: &mut impl Rng) -> f64 {
+    let mut uniform = || (random.next_u64() >> 11) as f64 / (1_u64 << 53) as f64;
+    // The library's functions are the same on every machine.
+    let radius = libm::sqrt(-2.0 * libm::log(1.0 - uniform()));
+    radius * libm::cos(std::f64::consts::TAU * uniform())
+}
+
 /// The 64-bit FNV-1a hash: the standard library's is free to change.
 pub(crate) fn fnv1a(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {

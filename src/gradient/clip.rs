@@ -36,24 +36,6 @@ pub fn clip_by_global_norm<M: Module>(
     gradient: GradientsParams,
     max_norm: f64,
 ) -> Result<GradientsParams> {
-    struct Clip {
-        gradient: GradientsParams,
-        factor: Tensor<1>,
-    }
-
-    impl OnParameter for Clip {
-        fn on<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            let id = param.id;
-            if let Some(tensor) = self.gradient.remove::<D>(id) {
-                let dtype = tensor.dtype();
-                let wide = widen(tensor);
-                let factor = self.factor.clone().to_device(&wide.device());
-                let clipped = wide.clone() * factor.cast(wide.dtype()).reshape([1; D]);
-                self.gradient.register(id, clipped.cast(dtype));
-            }
-        }
-    }
-
     if !(max_norm.is_finite() && max_norm > 0.0) {
         return Err(Error::Setting {
             field: "max_norm",
@@ -72,9 +54,36 @@ pub fn clip_by_global_norm<M: Module>(
         .recip()
         .mul_scalar(max_norm)
         .mask_fill(below, 1.0);
-    let mut clip = Clip { gradient, factor };
-    for_each_parameter(model, &mut clip);
-    Ok(clip.gradient)
+    Ok(times(model, gradient, factor))
+}
+
+/// $s\, g$, with $s$ a tensor of shape `[1]`, in the gradient's own types.
+pub(crate) fn times<M: Module>(
+    model: &M,
+    gradient: GradientsParams,
+    factor: Tensor<1>,
+) -> GradientsParams {
+    struct Times {
+        gradient: GradientsParams,
+        factor: Tensor<1>,
+    }
+
+    impl OnParameter for Times {
+        fn on<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let id = param.id;
+            if let Some(tensor) = self.gradient.remove::<D>(id) {
+                let dtype = tensor.dtype();
+                let wide = widen(tensor);
+                let factor = self.factor.clone().to_device(&wide.device());
+                let product = wide.clone() * factor.cast(wide.dtype()).reshape([1; D]);
+                self.gradient.register(id, product.cast(dtype));
+            }
+        }
+    }
+
+    let mut times = Times { gradient, factor };
+    for_each_parameter(model, &mut times);
+    times.gradient
 }
 
 #[cfg(test)]

@@ -19,5 +19,6 @@ mod matrix;
 
 pub(crate) use algebra::{OnParameter, WeightedSum, for_each_parameter, scale, total, widen};
 pub use algebra::{accumulate, combine, dot, finite_probe, gram, like_parameters, squared_norm};
-pub use clip::*;
+pub use clip::clip_by_global_norm;
+pub(crate) use clip::times;
 pub use matrix::GramMatrix;

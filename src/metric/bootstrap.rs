@@ -349,8 +349,11 @@ fn refused(reason: String) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::items::normal, *};
-    use crate::metric::{DeLong, accuracy, auc_standard_error, log_loss};
+    use super::*;
+    use crate::{
+        domain::shuffle::normal,
+        metric::{DeLong, accuracy, auc_standard_error, log_loss},
+    };
 
     /// Scores of two methods that share half of their variance, positives `shift` higher.
     fn sample(items: usize, shift: f64, seed: u64) -> ([Vec<f64>; 2], Vec<bool>) {

@@ -262,12 +262,9 @@ mod tests {
     use proptest::prelude::*;
     use rand::Rng;
 
-    use super::{
-        super::items::{UNDEFINED, normal},
-        *,
-    };
+    use super::{super::items::UNDEFINED, *};
     use crate::{
-        domain::shuffle::random,
+        domain::shuffle::{normal, random},
         metric::{BootstrapConfig, DeLong, Roc, auc_standard_error},
     };
 

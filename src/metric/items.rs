@@ -75,10 +75,3 @@ pub(super) const UNDEFINED: [(&[f64], &[bool]); 6] = [
     (&[0.1], &[true, false]),
     (&[0.1, f64::NAN], &[true, false]),
 ];
-
-/// A standard normal number, by Box and Muller.
-#[cfg(test)]
-pub(super) fn normal(random: &mut impl rand::Rng) -> f64 {
-    let mut uniform = || (random.next_u64() >> 11) as f64 / (1_u64 << 53) as f64;
-    (-2.0 * (1.0 - uniform()).ln()).sqrt() * (std::f64::consts::TAU * uniform()).cos()
-}

@@ -2,6 +2,7 @@ use burn::{module::Module, optim::GradientsParams, tensor::Tensor};
 
 use super::{
     RobustGradient,
+    aggregation::Aggregating,
     difference::{Scale, parameters_squared_norm},
     evaluation::{Point, PointAscent},
     passes::{PassSum, Passes},
@@ -11,45 +12,96 @@ use super::{
 };
 use crate::{
     Result,
+    aggregation::{Needs, combined},
     gradient::{GramMatrix, combine, gram, squared_norm},
     perturbation::{Adaptive, adaptive_squared_norm},
 };
 
 /// What the clean passes leave for the others.
 pub(crate) struct Clean {
-    /// Of every domain; empty after a joined pass, as are the norms.
+    /// Of every domain, as long as they are needed; none after a joined pass, as of the norms.
     pub gradients: Vec<GradientsParams>,
     /// $\lVert T g_i \rVert$.
     pub norms: Vec<Option<Tensor<1>>>,
     pub mean: GradientsParams,
     /// $\lVert T \bar g \rVert$, where an ascent is pooled.
     pub mean_norm: Option<Tensor<1>>,
+    /// What takes the place of $\bar g$ in $w_0\, \bar g$.
+    pub aggregated: Option<GradientsParams>,
+    /// What takes the place of $P$ in a plain step, where that is another one.
+    pub plain: Option<GradientsParams>,
+    /// What is climbed in the place of $\bar g$.
+    pub climbed: Option<GradientsParams>,
     /// $\lVert \theta \rVert^2$ and the parameters' resolution, where finite differences go by them.
     scale: Option<(Reading, f64)>,
 }
 
-/// What the host knows of the clean passes in the middle of a step: of the domains that count.
+/// What the host knows of the clean passes in the middle of a step, as far as it is needed.
 pub(crate) struct Seen {
-    /// Which they are.
-    pub domains: Vec<usize>,
-    pub gram: GramMatrix,
+    pub losses: Vec<f64>,
+    pub gram: Option<GramMatrix>,
     pub scale: Scale,
 }
 
 impl Clean {
     /// Of the numbers that have been read back.
-    pub fn seen(&self, weights: &[f64], readings: &CleanReadings, read: &Readback) -> Seen {
-        let domains: Vec<usize> = (0..weights.len()).filter(|i| weights[*i] > 0.0).collect();
+    pub fn seen(&self, needs: Needs, readings: &CleanReadings, read: &Readback) -> Seen {
+        let losses = readings.losses.iter().filter(|_| needs != Needs::Nothing);
+        let losses = losses.map(|loss| read.get(*loss));
         let (square, epsilon) = self.scale.unwrap_or_default();
+        let entry = |i, j| readings.inner_product(i, j, read);
         Seen {
-            gram: GramMatrix::from_fn(domains.len(), |i, j| {
-                readings.inner_product(domains[i], domains[j], read)
-            }),
-            domains,
+            losses: losses.collect(),
+            gram: (needs == Needs::Gram).then(|| GramMatrix::from_fn(readings.losses.len(), entry)),
             scale: Scale {
                 norm: read.get(square).sqrt(),
                 epsilon,
             },
+        }
+    }
+
+    /// Puts the gradients together by the coefficients that an aggregation has found.
+    pub fn aggregate<M: Module>(
+        &mut self,
+        model: &M,
+        weights: &[f64],
+        adaptive: Adaptive,
+        aggregating: &Aggregating<'_>,
+    ) {
+        let of = |coefficients: &Vec<f64>| {
+            combined(
+                aggregating.method,
+                model,
+                weights,
+                coefficients,
+                &self.gradients,
+            )
+        };
+        let coefficients = &aggregating.coefficients;
+        let aggregated = coefficients.clean.as_ref().map(of);
+        let plain = coefficients.perturbed.as_ref();
+        let plain = plain
+            .filter(|_| coefficients.perturbed != coefficients.clean)
+            .map(of);
+        if let Some(climbed) = coefficients.ascent.as_ref().map(of) {
+            self.mean_norm = adaptive_squared_norm(model, &climbed, adaptive).map(Tensor::sqrt);
+            self.climbed = Some(climbed);
+        }
+        self.aggregated = aggregated;
+        self.plain = plain;
+    }
+
+    /// Lets go of the gradients that these points do not need.
+    pub fn release(&mut self, points: &[Point]) {
+        for (domain, gradient) in self.gradients.iter_mut().enumerate() {
+            let needs = |point: &Point| match point.ascent {
+                PointAscent::Domain(of) => of == domain,
+                PointAscent::Consensus | PointAscent::Difference { .. } => true,
+                PointAscent::None | PointAscent::Pooled => false,
+            };
+            if !points.iter().any(needs) {
+                *gradient = GradientsParams::new();
+            }
         }
     }
 }
@@ -73,7 +125,7 @@ impl RobustGradient {
             )
         };
         let by_domain = at.plan.points.iter().any(by_domain);
-        if passes.joins() && !by_domain && !at.looks() {
+        if passes.joins() && !by_domain && !at.one_by_one() {
             return self.clean_pass(passes, readback, at, at_theta);
         }
         let mut losses = Vec::with_capacity(at.weights.len());
@@ -86,7 +138,8 @@ impl RobustGradient {
         let terms = at.weights.iter().copied().zip(&gradients);
         let terms: Vec<_> = terms.filter(|(weight, _)| *weight > 0.0).collect();
         let mean = combine(at_theta, &terms);
-        let gram: Vec<Vec<Option<Tensor<1>>>> = if self.config().report || at.looks() {
+        let gram: Vec<Vec<Option<Tensor<1>>>> = if self.config().report || at.needs() == Needs::Gram
+        {
             gram(at_theta, &gradients)
         } else {
             let square = |gradient| vec![squared_norm(at_theta, gradient)];
@@ -117,6 +170,9 @@ impl RobustGradient {
             norms: squares.into_iter().map(|s| s.map(Tensor::sqrt)).collect(),
             mean,
             mean_norm,
+            aggregated: None,
+            plain: None,
+            climbed: None,
             scale,
         };
         let readings = CleanReadings {
@@ -150,6 +206,9 @@ impl RobustGradient {
             norms: Vec::new(),
             mean,
             mean_norm,
+            aggregated: None,
+            plain: None,
+            climbed: None,
             scale: None,
         };
         let readings = CleanReadings {

@@ -1,9 +1,15 @@
 use burn::{config::Config, module::ParamGroup, optim::ModuleOptimizer};
 
 use super::{
-    Ascent, Draw, Evaluation, PerturbationGroup, RobustGradient, RobustGradientAlignment, Schedule,
+    Aggregated, AggregationConfig, Ascent, Draw, Evaluation, PerturbationGroup, RobustGradient,
+    RobustGradientAlignment, Schedule,
 };
-use crate::{Error, Result, alignment::AlignmentConfig, perturbation::Adaptive};
+use crate::{
+    Error, Result,
+    aggregation::{Aggregation, AndMask, CaGrad, Disam, GroupDro, Mgda, PcGrad, UpGrad, VRex},
+    alignment::AlignmentConfig,
+    perturbation::Adaptive,
+};
 
 /// The settings of robust gradient alignment.
 ///
@@ -41,8 +47,10 @@ use crate::{Error, Result, alignment::AlignmentConfig, perturbation::Adaptive};
 /// # Named settings
 ///
 /// [`erm`](Self::erm), [`sam`](Self::sam), [`asam`](Self::asam), [`sagm`](Self::sagm),
-/// [`domain_sam`](Self::domain_sam) and [`look_ahead`](Self::look_ahead) are settings of the same
-/// code.
+/// [`domain_sam`](Self::domain_sam), [`look_ahead`](Self::look_ahead), [`gsam`](Self::gsam), [`disam`](Self::disam),
+/// [`pcgrad`](Self::pcgrad), [`mgda`](Self::mgda), [`upgrad`](Self::upgrad),
+/// [`cagrad`](Self::cagrad), [`group_dro`](Self::group_dro), [`vrex`](Self::vrex) and
+/// [`and_mask`](Self::and_mask) are settings of the same code.
 ///
 /// ```
 /// use burn::optim::AdamWConfig;
@@ -128,6 +136,16 @@ pub struct RobustGradientAlignmentConfig {
     /// never. Default: 20.
     #[config(default = "Some(20)")]
     pub max_skipped_steps: Option<u64>,
+    /// The weight $\alpha$ of the surrogate gap, as in GSAM: in perturbed steps
+    /// $\alpha\\, \bar g_\perp$ is taken from $G$, the part of $\bar g$ that is orthogonal to $P$,
+    /// $\bar g_\perp = \bar g - \langle \bar g, \hat P \rangle\\, \hat P$ with
+    /// $\hat P = P / \lVert P \rVert$. It is climbed: the loss at the points stays as it is to first
+    /// order, and comes nearer to that at $\theta$. No further pass; one gradient more in memory. Finite,
+    /// at least 0. Default: `None`, as 0.
+    pub gap_weight: Option<f64>,
+    /// What makes one gradient of the domains', and where. Default: `None`, their mean everywhere. See
+    /// [`aggregation`](crate::aggregation).
+    pub aggregation: Option<AggregationConfig>,
     /// An alignment loss $\varphi$ of the domains' gradients: $\lambda_t \nabla \varphi$ is added to
     /// $G$. Default: `None`. See [`alignment`](crate::alignment).
     pub alignment: Option<AlignmentConfig>,
@@ -192,6 +210,68 @@ impl RobustGradientAlignmentConfig {
     /// Look-ahead: $G = \frac12 \bar g + \frac12 \nabla \bar L(\theta - \gamma\\, \bar g)$.
     pub fn look_ahead(gamma: f64) -> Self {
         Self::new().with_rho(0.0).with_gamma(gamma)
+    }
+
+    /// Surrogate-gap guided SAM:
+    /// $G = P - \alpha\\, (\bar g - \langle \bar g, \hat P \rangle\\, \hat P)$ with SAM's
+    /// $P = \nabla \bar L(\theta + \rho\\, \bar g / \lVert \bar g \rVert)$.
+    ///
+    /// Zhuang et al., "Surrogate Gap Minimization Improves Sharpness-Aware Training", ICLR 2022,
+    /// arXiv 2203.08065; there $\rho$ follows the learning rate
+    /// ([`Schedule::LearningRate`]), and $\alpha$ is 0.1 to 0.4.
+    pub fn gsam(rho: f64, alpha: f64) -> Self {
+        Self::sam(rho).with_gap_weight(Some(alpha))
+    }
+
+    /// Sharpness-aware minimisation led by no single domain: the ascent goes along
+    /// $\sum_i \bigl( p_i - \frac{2\lambda}{K} (L_i - \hat L) \bigr)\\, g_i$. See [`Disam`].
+    ///
+    /// Zhang, Fan, Yao, Zhang and Wang, ICLR 2024, arXiv 2405.18861.
+    pub fn disam(rho: f64, lambda: f64) -> Self {
+        let ascent = AggregationConfig::new(Disam { lambda }.into()).with_of(Aggregated::Ascent);
+        Self::sam(rho).with_aggregation(Some(ascent))
+    }
+
+    /// Projecting conflicting gradients: see [`PcGrad`]. One pass.
+    pub fn pcgrad(seed: u64) -> Self {
+        Self::aggregated(PcGrad { seed })
+    }
+
+    /// The shortest vector of the gradients' convex hull: see [`Mgda`]. One pass.
+    pub fn mgda() -> Self {
+        Self::aggregated(Mgda)
+    }
+
+    /// The mean of the gradients projected on their dual cone: see [`UpGrad`]. One pass.
+    pub fn upgrad() -> Self {
+        Self::aggregated(UpGrad::default())
+    }
+
+    /// Conflict-averse gradient descent: see [`CaGrad`]. One pass.
+    pub fn cagrad(c: f64) -> Self {
+        Self::aggregated(CaGrad { c })
+    }
+
+    /// Weights that grow with the domains' losses: see [`GroupDro`]. One pass.
+    pub fn group_dro(eta: f64) -> Self {
+        Self::aggregated(GroupDro { eta })
+    }
+
+    /// Mean and variance of the losses: see [`VRex`], whose `anneal_steps` are 500. One pass.
+    pub fn vrex(lambda: f64) -> Self {
+        Self::aggregated(VRex {
+            lambda,
+            ..VRex::default()
+        })
+    }
+
+    /// The mean gradient where its signs agree: see [`AndMask`]. One pass.
+    pub fn and_mask(tau: f64) -> Self {
+        Self::aggregated(AndMask { tau })
+    }
+
+    fn aggregated(method: impl Into<Aggregation>) -> Self {
+        Self::erm().with_aggregation(Some(AggregationConfig::new(method.into())))
     }
 
     /// Gives a group of parameters $\rho$ and $\gamma$ of its own; 0 leaves it unperturbed.
@@ -299,6 +379,8 @@ impl RobustGradientAlignmentConfig {
             domain_weights,
             seed,
             noise_seed,
+            gap_weight,
+            aggregation,
             alignment
         )
     }
@@ -315,6 +397,7 @@ impl RobustGradientAlignmentConfig {
             let PerturbationGroup { rho, gamma, .. } = *group;
             [("groups.rho", rho), ("groups.gamma", gamma)]
         }))
+        .chain(self.gap_weight.map(|gap| ("gap_weight", gap)))
         .chain(match self.adaptive {
             Adaptive::Weights { eta } => Some(("adaptive.eta", eta)),
             Adaptive::None | Adaptive::All => None,
@@ -334,10 +417,20 @@ impl RobustGradientAlignmentConfig {
                 value: "0".into(),
             });
         }
+        if self.gap_weight.unwrap_or(0.0) != 0.0 && self.perturbed_weight == 0.0 {
+            return Err(Error::Setting {
+                field: "perturbed_weight",
+                rule: "be above 0 where there is a gap_weight",
+                value: "0".into(),
+            });
+        }
         self.rho_schedule.check("rho_schedule")?;
         self.gamma_schedule.check("gamma_schedule")?;
         if let Some(alignment) = &self.alignment {
             alignment.check()?;
+        }
+        if let Some(aggregation) = &self.aggregation {
+            aggregation.check(self)?;
         }
         for (field, value) in [
             ("interval", Some(self.interval)),

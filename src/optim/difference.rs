@@ -4,10 +4,7 @@ use burn::{
     tensor::Tensor,
 };
 
-use super::{
-    clean::Seen,
-    evaluation::{Point, PointAscent},
-};
+use super::evaluation::{Point, PointAscent};
 use crate::{
     Error, Result,
     alignment::{AlignmentConfig, AlignmentLoss, Difference},
@@ -54,14 +51,16 @@ pub(crate) struct Scale {
 }
 
 impl Differences {
-    /// Of what the clean passes have yielded.
-    pub fn new(aligning: &Aligning<'_>, seen: &Seen) -> Result<Self> {
+    /// Of the domains that count: those of a weight above 0.
+    pub fn new(
+        aligning: &Aligning<'_>,
+        weights: &[f64],
+        gram: &GramMatrix,
+        scale: Scale,
+    ) -> Result<Self> {
         let Aligning { config, loss, .. } = aligning;
-        let Seen {
-            domains,
-            gram,
-            scale,
-        } = seen;
+        let domains: Vec<usize> = (0..weights.len()).filter(|i| weights[*i] > 0.0).collect();
+        let gram = &GramMatrix::from_fn(domains.len(), |i, j| gram.get(domains[i], domains[j]));
         let derivative = loss.derivative(gram);
         if derivative.domains() != domains.len() {
             return Err(Error::Setting {

@@ -1,5 +1,5 @@
 use std::sync::{
-    Arc,
+    Arc, Mutex, MutexGuard, PoisonError,
     atomic::{AtomicU64, Ordering},
 };
 
@@ -11,20 +11,20 @@ use burn::{
 
 use super::{
     DomainLoss, JoinedLoss, NonFinite, Outcome, RobustGradientAlignmentConfig, StepReport,
-    clean::Clean,
-    difference::{Aligning, Differences},
-    evaluation::Plan,
+    aggregation::{Aggregating, Kept, Parts},
+    difference::Aligning,
+    evaluation::{Plan, Point, PointAscent},
     group::{Lengths, Perturbation},
     passes::{Joined, Noise, Passes, Separate},
-    point::{At, Sums},
+    point::At,
     readback::Readback,
-    summary::{AlignmentReadings, StepReadings},
+    summary::StepReadings,
 };
 use crate::{
     Error, Result,
     alignment::{Alignment, AlignmentLoss},
     domain::{Concat, DomainBatches, JoinedBatch},
-    gradient::{combine, like_parameters, squared_norm},
+    gradient::squared_norm,
     perturbation::{RunningStatistics, displaced},
 };
 
@@ -43,7 +43,8 @@ use crate::{
 /// it goes on where a loader goes on. Else steps are counted here.
 ///
 /// Clones count together: burn-train clones a model, and with it what it holds, for every device
-/// and every step. Callers at the same time should hand over numbered batches.
+/// and every step. Callers at the same time should hand over numbered batches; of an aggregation that
+/// keeps something from step to step, what the last of them has kept stays.
 #[derive(Debug, Clone)]
 pub struct RobustGradient {
     config: RobustGradientAlignmentConfig,
@@ -59,6 +60,8 @@ struct State {
     /// How many steps in a row were skipped, and the first of them.
     skipped: AtomicU64,
     skipped_since: AtomicU64,
+    /// What an aggregation keeps.
+    kept: Mutex<Kept>,
     /// The bits of the learning rate; those of a NaN where it is not known.
     lr: AtomicU64,
 }
@@ -75,6 +78,7 @@ impl RobustGradient {
             steps: AtomicU64::new(progress.steps),
             skipped: AtomicU64::new(progress.skipped),
             skipped_since: AtomicU64::new(progress.skipped_since),
+            kept: Mutex::new(progress.kept),
             lr: AtomicU64::new(f64::NAN.to_bits()),
         };
         Self {
@@ -98,6 +102,7 @@ impl RobustGradient {
             steps: self.steps(),
             skipped: self.state.skipped.load(Ordering::Relaxed),
             skipped_since: self.state.skipped_since.load(Ordering::Relaxed),
+            kept: self.kept().clone(),
         }
     }
 
@@ -236,69 +241,75 @@ impl RobustGradient {
         check_trainable(model)?;
         let lr = self.learning_rate();
         let perturbation = Perturbation::new(&self.config, model, self.config.factors(step, lr)?)?;
+        let plan = Plan::new(&self.config, &perturbation, &weights, step)?;
+        let aggregating = self.aggregating();
         let mut at = At {
             model,
             weights: &weights,
+            parts: self.parts(&plan, aggregating.as_ref()),
+            aggregating,
             aligning: self.aligning(step, lr)?,
-            plan: Plan::new(&self.config, &perturbation, &weights, step)?,
+            plan,
             perturbation,
             differences: None,
         };
         let mut readback = Readback::default();
         let at_theta = displaced(model, &[]);
-        let (clean, clean_readings) =
+        let (mut clean, of_clean) =
             self.clean_passes(&mut passes, &mut readback, &at, &at_theta)?;
-        let mut readings = StepReadings {
-            step,
-            names: domains.names().collect(),
-            lengths: [&at.perturbation.rho, &at.perturbation.gamma].map(Lengths::base),
-            weights: &weights,
-            clean: clean_readings,
-            alignment: None,
-            points: Vec::new(),
-            update: Default::default(),
-        };
+        let lengths = [&at.perturbation.rho, &at.perturbation.gamma].map(Lengths::base);
+        let names = domains.names().collect();
+        let mut readings = StepReadings::new(step, names, lengths, &weights, of_clean);
         let mut gradient = GradientsParams::new();
-        if self.look(&mut at, &clean, &mut readings, &mut readback)? {
-            let (sums, points) = self.passes_at_points(&mut passes, &mut readback, &at, &clean)?;
+        if self.look_at_theta(&mut at, &mut clean, &mut readings, &mut readback)? {
+            let (mut sums, points) =
+                self.passes_at_points(&mut passes, &mut readback, &at, &mut clean)?;
             readings.points = points;
-            gradient = self.combine(&at, clean, sums, &mut readings, &mut readback);
-            readings.update = readback.push(squared_norm(model, &gradient));
-            readback.wait()?;
+            if self.look_at_points(&mut at, &mut sums, &mut readings, &mut readback)? {
+                gradient = self.combine(&at, clean, &sums, &mut readings, &mut readback);
+                readings.update = readback.push(squared_norm(model, &gradient));
+                readback.wait()?;
+            }
         }
+        readings.coefficients = at.aggregating.as_ref().map(|it| it.coefficients.clone());
         let report = readings.report(&readback, passes.calls());
         self.count(&report)?;
         if report.is_skipped() {
             return Ok((GradientsParams::new(), report));
         }
+        if let Some(aggregating) = at.aggregating {
+            *self.kept() = aggregating.kept;
+        }
         RunningStatistics::of(&at_theta).write_to(model);
         Ok((gradient, report))
     }
 
-    /// Between steps 1 and 2, where a setting needs the clean passes' numbers on the host: waits for
-    /// them and adds the points that follow. Whether the step goes on.
-    fn look<M: Module>(
-        &self,
-        at: &mut At<'_, M>,
-        clean: &Clean,
-        readings: &mut StepReadings<'_>,
-        readback: &mut Readback,
-    ) -> Result<bool> {
-        if !at.looks() {
-            return Ok(true);
+    /// What an aggregation has kept.
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        let kept = self.state.kept.lock();
+        kept.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The aggregation of a step.
+    fn aggregating(&self) -> Option<Aggregating<'_>> {
+        let config = self.config.aggregation.as_ref()?;
+        Aggregating::new(config, self.kept().clone())
+    }
+
+    /// The parts of a step that are made of aggregated clean gradients.
+    fn parts(&self, plan: &Plan, aggregating: Option<&Aggregating<'_>>) -> Parts {
+        let Some(aggregating) = aggregating else {
+            return Parts::default();
+        };
+        let pooled = |point: &Point| point.ascent == PointAscent::Pooled;
+        let is_plain = plan.points.is_empty();
+        Parts {
+            clean: aggregating.of_clean() && self.config.clean_weight != 0.0,
+            perturbed: aggregating.of_perturbed()
+                && is_plain
+                && self.config.perturbed_weight != 0.0,
+            ascent: aggregating.of_ascent() && plan.points.iter().any(pooled),
         }
-        readback.wait()?;
-        if readings.report(readback, 0).is_skipped() {
-            return Ok(false);
-        }
-        let seen = clean.seen(at.weights, &readings.clean, readback);
-        if let Some(aligning) = &at.aligning {
-            let differences = Differences::new(aligning, &seen)?;
-            at.plan.points.extend(differences.points());
-            readings.alignment = Some(AlignmentReadings::new(aligning.weight, &differences));
-            at.differences = Some(differences);
-        }
-        Ok(!readings.report(readback, 0).is_skipped())
     }
 
     /// The alignment loss of a step in which it counts.
@@ -353,42 +364,15 @@ impl RobustGradient {
             _ => Ok(()),
         }
     }
-
-    /// Step 4: $G = w_0\, \bar g + w_1 P + \lambda_t \nabla \varphi$; without perturbed passes, $P$
-    /// is $\bar g$.
-    fn combine<M: Module>(
-        &self,
-        at: &At<'_, M>,
-        clean: Clean,
-        sums: Sums,
-        readings: &mut StepReadings<'_>,
-        readback: &mut Readback,
-    ) -> GradientsParams {
-        let alignment = at.alignment_gradient(&clean, &sums.alignment);
-        drop(clean.gradients);
-        let (w0, w1) = (self.config.clean_weight, self.config.perturbed_weight);
-        let perturbed = &sums.perturbed;
-        let mut terms = match perturbed.sum.is_empty() {
-            true => vec![(w0 + w1, &clean.mean)],
-            false => vec![(w0, &clean.mean), (w1 * perturbed.unit, &perturbed.sum)],
-        };
-        if let (Some(readings), Some(gradient)) = (&mut readings.alignment, &alignment) {
-            let square = || readback.push(squared_norm(at.model, gradient));
-            readings.square = self.config.report.then(square);
-            terms.push((readings.weight, gradient));
-        }
-        terms.retain(|(weight, _)| *weight != 0.0);
-        // Rounded before it is looked at: what fits into 32 bits need not fit into 16.
-        like_parameters(at.model, combine(at.model, &terms))
-    }
 }
 
 /// How far a training is.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq)]
 pub(crate) struct Progress {
     pub steps: u64,
     pub skipped: u64,
     pub skipped_since: u64,
+    pub kept: Kept,
 }
 
 fn check_trainable<M: Module>(model: &M) -> Result<()> {

@@ -8,14 +8,17 @@
 //! 2. a map from them to points $\theta_i$ ([`perturbation`](crate::perturbation),
 //!    [`alignment`](crate::alignment));
 //! 3. gradients $\nabla L_j(\theta_i)$ at those points, the *perturbed passes*;
-//! 4. one gradient out of all of them, $G = w_0\\, \bar g + w_1 P + \lambda_t \nabla \varphi$;
+//! 4. one gradient out of all of them, $G = w_0\\, \bar g + w_1 P + \lambda_t \nabla \varphi$, where an
+//!    [`aggregation`](crate::aggregation) may take the place of $\bar g$ and of the mean in $P$;
 //! 5. a step of the base optimizer with $G$, at $\theta$.
 //!
 //! Steps 1 to 4 are [`RobustGradient`], for loops that hand gradients on by themselves; step 5 is
 //! added by [`RobustGradientAlignment`].
 
+mod aggregation;
 mod budget;
 mod clean;
+mod combination;
 mod config;
 mod difference;
 mod evaluation;
@@ -25,13 +28,14 @@ mod group;
 mod loss;
 mod passes;
 mod point;
-mod readback;
+pub(crate) mod readback;
 mod record;
 mod report;
 mod schedule;
 mod step;
 mod summary;
 
+pub use aggregation::{Aggregated, AggregationConfig};
 pub use config::*;
 pub use evaluation::*;
 pub use fish::*;

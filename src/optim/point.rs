@@ -2,16 +2,18 @@ use burn::{module::Module, optim::GradientsParams, tensor::Tensor};
 
 use super::{
     RobustGradient,
+    aggregation::{Aggregating, Parts},
     clean::Clean,
     difference::{Aligning, Differences},
     evaluation::{Plan, Point, PointAscent},
     group::Perturbation,
     passes::{PassSum, Passes},
-    readback::Readback,
+    readback::{Readback, Reading},
     summary::{PassReadings, PointReadings},
 };
 use crate::{
     Result,
+    aggregation::{Aggregator, Needs},
     gradient::{WeightedSum, combine, dot, squared_norm},
     perturbation::{Displacement, ascent_scale, displaced_with_resolution},
 };
@@ -21,26 +23,102 @@ pub(crate) struct At<'a, M> {
     pub model: &'a M,
     pub weights: &'a [f64],
     pub perturbation: Perturbation,
+    pub plan: Plan,
+    /// The aggregation, if it is not the mean, and the parts that it makes of clean gradients.
+    pub aggregating: Option<Aggregating<'a>>,
+    pub parts: Parts,
     /// The alignment loss, in steps in which it counts.
     pub aligning: Option<Aligning<'a>>,
-    pub plan: Plan,
     /// Of the alignment loss, once the Gram matrix is known.
     pub differences: Option<Differences>,
 }
 
 impl<M> At<'_, M> {
-    /// Whether the host has to look at the clean passes before the step can go on.
+    /// What the host has to know of the clean passes before the step can go on.
+    pub fn needs(&self) -> Needs {
+        let aggregating = self.aggregating.iter().filter(|_| self.parts.any());
+        let aggregating = aggregating.map(|it| it.method.needs());
+        let aligning = self.aligning.iter().map(|_| Needs::Gram);
+        aggregating.chain(aligning).max().unwrap_or(Needs::Nothing)
+    }
+
+    /// Whether it waits for that.
     pub fn looks(&self) -> bool {
-        self.aligning.is_some()
+        self.needs() != Needs::Nothing
+    }
+
+    /// Whether something but ascents needs the domains' clean gradients one by one.
+    pub fn one_by_one(&self) -> bool {
+        self.aligning.is_some() || self.parts.any()
+    }
+
+    /// Whether the gradients at a point are kept for an aggregation, and not added up.
+    fn keeps(&self, point: &Point) -> bool {
+        let aggregates = self.aggregating.iter().any(|it| it.of_perturbed());
+        aggregates && !point.is_difference()
     }
 }
 
-/// The sums of the gradients at the points.
+/// A point, and the model there.
+struct Place<'a, M> {
+    model: &'a M,
+    point: &'a Point,
+    /// $\bar g$.
+    mean: &'a GradientsParams,
+}
+
+/// What comes of the gradients at the points.
 pub(crate) struct Sums {
     /// $P$.
     pub perturbed: WeightedSum,
     /// The part of $\nabla \varphi$ that is not of $\theta$.
     pub alignment: WeightedSum,
+    /// The mean gradients that an aggregation is going to make $P$ of.
+    pub kept: Vec<GradientsParams>,
+    /// What they are of.
+    pub parts: Vec<Part>,
+}
+
+/// A part of the perturbed passes: a point, or a domain at the one point that all share.
+pub(crate) struct Part {
+    pub domain: usize,
+    /// The sum of its coefficients.
+    pub weight: f64,
+    losses: Vec<(Reading, f64)>,
+}
+
+impl Part {
+    fn new(point: &Point, terms: &[(usize, f64)], passes: &[PassReadings]) -> Self {
+        let first = terms.first().map_or(0, |(domain, _)| *domain);
+        let losses = passes.iter().zip(terms);
+        Self {
+            domain: match point.ascent {
+                PointAscent::Domain(domain) => domain,
+                _ => first,
+            },
+            weight: terms.iter().map(|(_, coefficient)| coefficient).sum(),
+            losses: losses.map(|(pass, (_, c))| (pass.loss, *c)).collect(),
+        }
+    }
+
+    /// The mean loss.
+    pub fn loss(&self, read: &Readback) -> f64 {
+        let losses = self.losses.iter();
+        losses
+            .map(|(loss, c)| read.get(*loss) * c / self.weight)
+            .sum()
+    }
+}
+
+impl Sums {
+    fn new() -> Self {
+        Self {
+            perturbed: WeightedSum::new(),
+            alignment: WeightedSum::new(),
+            kept: Vec::new(),
+            parts: Vec::new(),
+        }
+    }
 }
 
 /// Steps 2 and 3.
@@ -51,61 +129,114 @@ impl RobustGradient {
         passes: &mut impl Passes<M>,
         readback: &mut Readback,
         at: &At<'_, M>,
-        clean: &Clean,
+        clean: &mut Clean,
     ) -> Result<(Sums, Vec<PointReadings>)> {
-        let mut sums = Sums {
-            perturbed: WeightedSum::new(),
-            alignment: WeightedSum::new(),
-        };
+        let mut sums = Sums::new();
         let mut readings = Vec::with_capacity(at.plan.points.len());
-        for point in &at.plan.points {
+        for (place, point) in at.plan.points.iter().enumerate() {
             let direction = at.direction(clean, point);
             let displacement = self.displacement(at, clean, point, direction.as_ref());
             let (at_point, resolution) = displaced_with_resolution(at.model, &displacement);
+            let resolution = resolution.wanted.zip(resolution.lost);
+            drop(displacement);
+            if at.differences.is_none() {
+                clean.release(&at.plan.points[place + 1..]);
+            }
+            let mut of_point = PointReadings {
+                point: point.clone(),
+                passes: Vec::with_capacity(point.terms.len()),
+                joined: Reading::default(),
+                unit: 1.0,
+                alignment: None,
+                resolution: resolution
+                    .map(|(wanted, lost)| (readback.push(wanted), readback.push(lost))),
+            };
+            let place = Place {
+                model: &at_point,
+                point,
+                mean: &clean.mean,
+            };
+            self.passes_at(passes, readback, at, &place, &mut of_point, &mut sums)?;
+            readings.push(of_point);
+        }
+        Ok((sums, readings))
+    }
+
+    /// The gradients at one point.
+    fn passes_at<M: Module>(
+        &self,
+        passes: &mut impl Passes<M>,
+        readback: &mut Readback,
+        at: &At<'_, M>,
+        place: &Place<'_, M>,
+        readings: &mut PointReadings,
+        sums: &mut Sums,
+    ) -> Result<()> {
+        let Place { model, point, mean } = *place;
+        let keeps = at.keeps(point);
+        // At a point that all domains share, it is their gradients that are kept.
+        let of_domains = keeps && !matches!(point.ascent, PointAscent::Domain(_));
+        let size = if of_domains {
+            1
+        } else {
+            point.terms.len().max(1)
+        };
+        let first_kept = sums.kept.len();
+        for terms in point.terms.chunks(size) {
             let PassSum {
                 losses,
                 mut probes,
                 sum,
-            } = passes.sum(&at_point, &point.terms)?;
+            } = passes.sum(model, terms)?;
             // A joined pass has one gradient for all of its domains.
-            let joined = (probes.len() < losses.len()).then(|| probes.pop().flatten());
+            if probes.len() < losses.len() {
+                readings.joined = readback.push(probes.pop().flatten());
+            }
             let mut probes = probes.into_iter();
-            let of_each = point.terms.iter().zip(losses).map(|((domain, _), loss)| {
-                let gradient = probes.next().flatten();
-                PassReadings {
+            let first = readings.passes.len();
+            for ((domain, _), loss) in terms.iter().zip(losses) {
+                readings.passes.push(PassReadings {
                     domain: *domain,
                     loss: readback.push(loss),
-                    gradient: readback.push(gradient),
-                }
-            });
-            let of_each = of_each.collect();
-            let is_reported = self.config().report && !point.is_difference();
-            let alignment = is_reported.then(|| {
-                let square = squared_norm(at.model, &sum.sum);
-                let with_mean = dot(at.model, &sum.sum, &clean.mean);
-                (readback.push(square), readback.push(with_mean))
-            });
-            readings.push(PointReadings {
-                point: point.clone(),
-                passes: of_each,
-                joined: readback.push(joined.flatten()),
-                unit: sum.unit,
-                alignment,
-                resolution: resolution
-                    .wanted
-                    .zip(resolution.lost)
-                    .map(|(wanted, lost)| {
-                        let [wanted, lost] = [wanted, lost].map(|number| readback.push(number));
-                        (wanted, lost)
-                    }),
-            });
-            let into = match point.is_difference() {
-                false => &mut sums.perturbed,
-                true => &mut sums.alignment,
-            };
-            into.add(at.model, sum.unit, sum.sum);
+                    gradient: readback.push(probes.next().flatten()),
+                });
+            }
+            if keeps {
+                let part = Part::new(point, terms, &readings.passes[first..]);
+                let scale = sum.unit / part.weight;
+                sums.kept.push(combine(at.model, &[(scale, &sum.sum)]));
+                sums.parts.push(part);
+            } else if point.is_difference() {
+                sums.alignment.add(at.model, sum.unit, sum.sum);
+            } else {
+                self.align(readback, at, &sum.sum, mean, readings);
+                readings.unit = sum.unit;
+                sums.perturbed.add(at.model, sum.unit, sum.sum);
+            }
         }
-        Ok((sums, readings))
+        if keeps {
+            let parts = sums.parts.iter().map(|part| part.weight).zip(&sums.kept);
+            let parts: Vec<_> = parts.skip(first_kept).collect();
+            let sum = combine(at.model, &parts);
+            self.align(readback, at, &sum, mean, readings);
+        }
+        Ok(())
+    }
+
+    /// The inner products of a point's gradient that are reported.
+    fn align<M: Module>(
+        &self,
+        readback: &mut Readback,
+        at: &At<'_, M>,
+        sum: &GradientsParams,
+        mean: &GradientsParams,
+        readings: &mut PointReadings,
+    ) {
+        readings.alignment = self.config().report.then(|| {
+            let square = squared_norm(at.model, sum);
+            let with_mean = dot(at.model, sum, mean);
+            (readback.push(square), readback.push(with_mean))
+        });
     }
 
     /// The way from $\theta$ to a point: $\varepsilon - \gamma\, \bar g$, or along the direction of a
@@ -137,8 +268,9 @@ impl RobustGradient {
                 .filter_map(|domain| of_domain(domain, at.weights[domain]))
                 .collect(),
             PointAscent::Pooled => {
+                let climbed = clean.climbed.as_ref().unwrap_or(&clean.mean);
                 let norm = clean.mean_norm.iter();
-                norm.map(|norm| ascent(norm, 1.0, &clean.mean)).collect()
+                norm.map(|norm| ascent(norm, 1.0, climbed)).collect()
             }
             PointAscent::Difference { length, .. } => {
                 let along = direction.map(|direction| Displacement::constant(length, direction));

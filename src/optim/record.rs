@@ -14,7 +14,7 @@ use burn::{
 };
 use burn_pack::{DType, Reader, Scalar, Tensor, Writer};
 
-use super::{RobustGradientAlignmentConfig, gradient::Progress};
+use super::{RobustGradientAlignmentConfig, aggregation::Kept, gradient::Progress};
 use crate::{Error, Result};
 
 /// All that a training which was interrupted needs to go on, in one record and one file.
@@ -197,7 +197,7 @@ impl RobustGradientAlignmentRecord {
 
     /// How far training was.
     pub(super) fn progress(&self) -> Progress {
-        self.progress
+        self.progress.clone()
     }
 
     /// A base optimizer with the state of the record's, and the ids of the parameters that it has
@@ -320,6 +320,7 @@ impl RobustGradientAlignmentRecord {
             steps,
             skipped,
             skipped_since,
+            ref kept,
         } = self.progress;
         let mut crc = crc32fast::Hasher::new();
         let numbers = format!(
@@ -329,6 +330,10 @@ impl RobustGradientAlignmentRecord {
             self.notes
         );
         crc.update(numbers.as_bytes());
+        // Of trainings without, the checksum is as it always was.
+        if *kept != Kept::default() {
+            crc.update(format!("{kept:?}").as_bytes());
+        }
         let parts = [
             Some(&self.base),
             self.model.as_ref(),
@@ -361,11 +366,14 @@ impl RobustGradientAlignmentRecord {
             steps,
             skipped,
             skipped_since,
+            kept,
         } = self.progress;
         let mut writer = Writer::new(parts.collect())
             .with_metadata("format", FORMAT)
             .with_metadata("config", &self.config.to_string())
             .with_metadata("response", &numbers(&self.response))
+            .with_metadata(KEPT[0], &numbers(&kept.clean))
+            .with_metadata(KEPT[1], &numbers(&kept.perturbed))
             .with_scalar("version", Scalar::UInt(VERSION))
             .with_scalar("steps", Scalar::UInt(steps))
             .with_scalar("skipped", Scalar::UInt(skipped))
@@ -408,9 +416,9 @@ impl RobustGradientAlignmentRecord {
             .map_err(|error| damaged("its settings", error))?;
         let response = text("response");
         let response = part(&response, "the base optimizer's response")?;
-        let response = response.split_whitespace().map(str::parse);
-        let response = response.collect::<Result<_, _>>();
-        let response = response.map_err(|error| damaged("the base optimizer's response", error))?;
+        let response = read_numbers(response, "the base optimizer's response")?;
+        // Records of before there were aggregations hold none.
+        let kept = |name| read_numbers(&text(name).unwrap_or_default(), "what is aggregated by");
         let notes = metadata.iter().filter_map(|(name, text)| {
             let name = name.strip_prefix(NOTE)?;
             Some((name.to_string(), text.clone()))
@@ -421,6 +429,10 @@ impl RobustGradientAlignmentRecord {
             steps: required("steps")?,
             skipped: required("skipped")?,
             skipped_since: required("skipped_since")?,
+            kept: Kept {
+                clean: kept(KEPT[0])?,
+                perturbed: kept(KEPT[1])?,
+            },
         };
         let mut parts = BTreeMap::new();
         for tensor in reader.into_tensors().map_err(|e| damaged("a part", e))? {
@@ -510,6 +522,12 @@ fn numbers(numbers: &[f64]) -> String {
     numbers.join(" ")
 }
 
+fn read_numbers(text: &str, what: &str) -> Result<Vec<f64>> {
+    let numbers = text.split_whitespace().map(str::parse);
+    let numbers = numbers.collect::<Result<_, _>>();
+    numbers.map_err(|error| damaged(what, error))
+}
+
 /// The settings, written and read.
 fn read_again(config: &RobustGradientAlignmentConfig) -> Result<RobustGradientAlignmentConfig> {
     RobustGradientAlignmentConfig::load_binary(config.to_string().as_bytes())
@@ -519,6 +537,10 @@ fn read_again(config: &RobustGradientAlignmentConfig) -> Result<RobustGradientAl
 /// How many bytes of a part are one tensor of the file: a burnpack holds large files, but no large
 /// tensor.
 const PIECE: usize = 1 << 30;
+
+/// What the numbers that an aggregation keeps are called in the file, of clean and of perturbed
+/// gradients.
+const KEPT: [&str; 2] = ["aggregation.clean", "aggregation.perturbed"];
 
 /// What a note's name begins with in the file.
 const NOTE: &str = "note.";

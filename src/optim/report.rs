@@ -6,7 +6,8 @@ use serde::Serialize;
 ///
 /// All numbers are those of $\theta$ before the step. They are read back from the device together,
 /// in one wait, or in two where a setting needs those of the clean passes before the step can go on
-/// (alignment losses). A step that is skipped at the first of two has made no further pass.
+/// (alignment losses, aggregations), and in three where an aggregation
+/// looks at the gradients at the points as well. A step that is skipped at the first of two has made no further pass.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StepReport {
     /// The number of the step.
@@ -30,6 +31,8 @@ pub struct StepReport {
     /// The alignment loss. `None` in steps in which it does not count, and where the step was skipped
     /// for its clean passes.
     pub alignment: Option<AlignmentReport>,
+    /// The coefficients of an aggregation. `None` where it is the mean.
+    pub aggregation: Option<AggregationReport>,
     /// $\lVert \bar g \rVert$. `None` with the report off.
     pub mean_gradient_norm: Option<f64>,
     /// $\lVert G \rVert$, the norm of what the base optimizer is handed. 0 where the step was skipped
@@ -132,6 +135,18 @@ pub struct AlignmentReport {
     pub gradient_norm: Option<f64>,
     /// As [`PointReport::unresolved`], the largest of the differences' points.
     pub unresolved: Option<f64>,
+}
+
+/// What an aggregation has made of the gradients: the coefficients, one for each domain.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct AggregationReport {
+    /// Of the clean gradients in the place of $\bar g$. `None` where it is the mean.
+    pub clean: Option<Vec<f64>>,
+    /// Of the mean gradients at the domains' points, or of the domains' gradients at the one point, in
+    /// $P$; in a plain step, of the clean gradients. `None` where they are added up.
+    pub perturbed: Option<Vec<f64>>,
+    /// Of the clean gradients in the direction of a pooled ascent. `None` where it is the mean.
+    pub ascent: Option<Vec<f64>>,
 }
 
 /// How many times a mini-batch went forward and backward.

@@ -1,8 +1,9 @@
 use std::sync::Arc;
 
 use super::{
-    AlignmentReport, DomainReport, NonFinite, Outcome, Pass, Passes, PointReport, Quantity,
-    StepReport,
+    AggregationReport, AlignmentReport, DomainReport, NonFinite, Outcome, Pass, Passes,
+    PointReport, Quantity, StepReport,
+    aggregation::Coefficients,
     difference::Differences,
     evaluation::{Point, PointAscent},
     readback::{Readback, Reading},
@@ -18,6 +19,10 @@ pub(crate) struct StepReadings<'a> {
     pub clean: CleanReadings,
     pub alignment: Option<AlignmentReadings>,
     pub points: Vec<PointReadings>,
+    /// The lower triangle of the Gram matrix of the gradients at the points, where an aggregation
+    /// looks at it.
+    pub kept: Vec<Vec<Reading>>,
+    pub coefficients: Option<Coefficients>,
     pub update: Reading,
 }
 
@@ -110,7 +115,29 @@ impl CleanReadings {
     }
 }
 
-impl StepReadings<'_> {
+impl<'a> StepReadings<'a> {
+    /// After the clean passes.
+    pub fn new(
+        step: u64,
+        names: Vec<&'a Arc<str>>,
+        lengths: [f64; 2],
+        weights: &'a [f64],
+        clean: CleanReadings,
+    ) -> Self {
+        Self {
+            step,
+            names,
+            lengths,
+            weights,
+            clean,
+            alignment: None,
+            points: Vec::new(),
+            kept: Vec::new(),
+            coefficients: None,
+            update: Reading::default(),
+        }
+    }
+
     /// The report of the numbers that were read back, after so many calls of the closure.
     pub fn report(&self, read: &Readback, calls: usize) -> StepReport {
         let domains: Vec<DomainReport> = (self.names.iter())
@@ -140,6 +167,14 @@ impl StepReadings<'_> {
             conflicts: one_by_one.then(|| self.conflicts(read)),
             cosines,
             alignment: self.alignment(read),
+            aggregation: self
+                .coefficients
+                .clone()
+                .map(|coefficients| AggregationReport {
+                    clean: coefficients.clean,
+                    perturbed: coefficients.perturbed,
+                    ascent: coefficients.ascent,
+                }),
             mean_gradient_norm,
             update_gradient_norm: read.get(self.update).sqrt(),
             passes: Passes {
@@ -260,12 +295,15 @@ impl StepReadings<'_> {
             });
             of_each.chain([joined])
         });
-        let combined = (None, Pass::Combination, 0.0, read.get(self.update));
+        // Squares may leave the range of numbers that are finite themselves.
+        let squares = self.kept.iter().filter_map(|row| row.last());
+        let combined = squares.chain([&self.update]);
+        let combined = combined.map(|square| (None, Pass::Combination, 0.0, read.get(*square)));
         clean
             .chain([joined])
             .chain(alignment)
             .chain(at_points)
-            .chain([combined])
+            .chain(combined)
             .find_map(|(domain, pass, loss, gradient)| {
                 let quantity = match (loss.is_finite(), gradient.is_finite()) {
                     (false, _) => Quantity::Loss,

@@ -1,7 +1,11 @@
 //! The method held against its formulas, against PyTorch, and against the mistakes of others.
 
+mod aggregation;
 mod alignment_losses;
 mod budget;
+mod diagnostic;
+#[cfg(feature = "plot")]
+mod diagnostic_pictures;
 mod half;
 mod identities;
 mod numbers;
@@ -11,7 +15,9 @@ mod process;
 #[cfg(feature = "dataset")]
 mod record;
 mod reference;
+mod reference_domainbed;
 mod reference_sam;
+mod reference_torchjd;
 mod reference_trajectories;
 mod rules;
 mod settings;

@@ -29,10 +29,12 @@ use burn_pack::{Reader, Scalar, Writer};
 use proptest::prelude::*;
 use roga::{
     Error,
+    aggregation::GroupDro,
+    alignment::AlignmentConfig,
     domain::{DomainDataLoader, DomainDataLoaderBuilder, EpochLength},
     optim::{
-        Ascent, Draw, Evaluation, RobustGradientAlignment, RobustGradientAlignmentConfig as Config,
-        RobustGradientAlignmentRecord as Record, Schedule,
+        AggregationConfig, Ascent, Draw, Evaluation, RobustGradientAlignment,
+        RobustGradientAlignmentConfig as Config, RobustGradientAlignmentRecord as Record, Schedule,
     },
     perturbation::Adaptive,
 };
@@ -137,8 +139,21 @@ fn trainings() -> Vec<(&'static str, Training)> {
         poisoned: &[],
         rates: cosine,
     };
+    let group_dro = AggregationConfig::new(GroupDro { eta: 0.7 }.into());
     vec![
         ("permutation", plain(sampled(Draw::Permutation), adam())),
+        (
+            "aggregated and aligned",
+            Training {
+                poisoned: &[2, 6],
+                ..plain(
+                    sampled(Draw::Permutation)
+                        .with_aggregation(Some(group_dro))
+                        .with_alignment(Some(AlignmentConfig::cosine(0.1).with_warmup_steps(3))),
+                    momentum(),
+                )
+            },
+        ),
         (
             "independent",
             Training {

@@ -4,13 +4,13 @@
 //! All rows of a step are one batch there. Weights are `[out, in]`.
 
 use burn::{
-    module::{Module, Param, ParamId},
-    nn::{Linear, LinearConfig, loss::CrossEntropyLossConfig},
+    module::Module,
+    nn::{Linear, loss::CrossEntropyLossConfig},
     optim::{
         AdamConfig, AdamWConfig, GradientsParams, ModuleOptimizer, SgdConfig,
         decay::WeightDecayConfig, momentum::MomentumConfig,
     },
-    tensor::{Device, Int, Tensor, TensorData, activation::tanh},
+    tensor::{Device, Tensor, activation::tanh},
 };
 use roga::{
     domain::{DomainBatches, JoinedBatch},
@@ -21,13 +21,10 @@ use roga::{
 
 use crate::{
     problems::{assert_close, device, values},
-    reference::Reference,
+    reference::{Reference, Rows},
 };
 
-const STEPS: usize = 10;
 const TOLERANCE: f32 = 1e-5;
-
-type Rows = (Tensor<2>, Tensor<1, Int>);
 
 fn base(name: &str) -> (f64, ModuleOptimizer) {
     let decay = Some(WeightDecayConfig::new(5e-4));
@@ -58,14 +55,7 @@ struct Mlp {
 impl Mlp {
     fn new(reference: &Reference, device: &Device) -> Self {
         let layer = |layer: usize| {
-            let weight = reference.tensor::<2>(&format!("init/w{layer}"), device);
-            let [outputs, inputs] = weight.dims();
-            let bias = reference.tensor::<1>(&format!("init/b{layer}"), device);
-            let mut linear = LinearConfig::new(inputs, outputs).init(device);
-            let weight = weight.transpose().require_grad();
-            linear.weight = Param::initialized(ParamId::new(), weight);
-            linear.bias = Some(Param::initialized(ParamId::new(), bias.require_grad()));
-            linear
+            reference.linear(&format!("init/w{layer}"), &format!("init/b{layer}"), device)
         };
         Self {
             layers: (1..=3).map(layer).collect(),
@@ -97,23 +87,6 @@ impl Mlp {
     }
 }
 
-/// The rows of every step, by domain.
-fn batches(reference: &Reference, device: &Device) -> Vec<Vec<Rows>> {
-    let (x, shape) = reference.floats("batch/x");
-    let [steps, domains, rows, width] = shape[..] else {
-        panic!("batch/x has {} dimensions", shape.len());
-    };
-    assert_eq!(steps, STEPS);
-    let y = reference.integers("batch/y");
-    let rows = x.chunks(rows * width).zip(y.chunks(rows)).map(|(x, y)| {
-        let x = TensorData::new(x.to_vec(), [rows, width]);
-        let y = TensorData::new(y.to_vec(), [rows]);
-        (Tensor::from_data(x, device), Tensor::from_data(y, device))
-    });
-    let rows: Vec<Rows> = rows.collect();
-    rows.chunks(domains).map(<[Rows]>::to_vec).collect()
-}
-
 /// All rows as one domain, every domain by itself, and joined passes.
 fn follow(file: &str, runs: &[(&str, &[&str], Config)]) {
     let device = device();
@@ -125,7 +98,7 @@ fn follow(file: &str, runs: &[(&str, &[&str], Config)]) {
             let (lr, optimizer) = base(name);
             let mut optims = [(); 3].map(|()| config.init(optimizer.clone()).unwrap());
             let mut nets = [(); 3].map(|()| Mlp::new(&reference, &device));
-            for (step, rows) in batches(&reference, &device).into_iter().enumerate() {
+            for (step, rows) in reference.batches(&device).into_iter().enumerate() {
                 let whole = |column: fn(&Rows) -> Tensor<2>| {
                     Tensor::cat(rows.iter().map(column).collect(), 0)
                 };
@@ -174,6 +147,16 @@ fn pytorch_optimizer() {
                 all,
                 Config::sam(0.5).with_adaptive(Adaptive::All),
             ),
+            (
+                "gsam_a0.4",
+                &["sgd", "sgdm", "adamw"],
+                Config::gsam(0.1, 0.4),
+            ),
+            (
+                "gsam_adaptive",
+                &["sgd"],
+                Config::gsam(0.5, 0.4).with_adaptive(Adaptive::All),
+            ),
         ],
     );
 }
@@ -205,7 +188,7 @@ fn centralised_ascents() {
     let reference = Reference::open("reference_sam_f32");
     let (lr, mut optimizer) = base("sgd");
     let mut net = Mlp::new(&reference, &device);
-    for (step, rows) in batches(&reference, &device).into_iter().enumerate() {
+    for (step, rows) in reference.batches(&device).into_iter().enumerate() {
         let domains = DomainBatches::unnamed(rows).unwrap();
         let gradient_at = |net: &Mlp| {
             let erm = Config::erm().init_gradient().unwrap();

@@ -12,10 +12,11 @@ use burn::{
 use proptest::prelude::*;
 use roga::{
     Error,
+    aggregation::{Aggregation, AndMask, CaGrad, Disam, GroupDro, Mgda, Sum, UpGrad, VRex},
     alignment::{AlignmentConfig, Difference},
     domain::DomainBatches,
     optim::{
-        Ascent, Draw, Evaluation, PerturbationGroup, RobustGradient,
+        Aggregated, AggregationConfig, Ascent, Draw, Evaluation, PerturbationGroup, RobustGradient,
         RobustGradientAlignmentConfig as Config, Schedule, StepReport,
     },
     perturbation::Adaptive,
@@ -974,6 +975,8 @@ fn every_setting_changes_the_update_and_no_two_are_the_same() {
         perturbed_weight: _,
         domain_weights: _,
         seed: _,
+        aggregation: _,
+        gap_weight: _,
         alignment: _,
         // It changes what is drawn by the closure: a test of its own.
         noise_seed: _,
@@ -1046,6 +1049,7 @@ fn every_setting_changes_the_update_and_no_two_are_the_same() {
         base.clone().with_clean_weight(0.0),
         base.clone().with_perturbed_weight(0.4),
         base.clone().with_perturbed_weight(0.0),
+        base.clone().with_gap_weight(Some(0.1)),
         base.clone().with_domain_weights(Some(vec![1.0, 2.0, 3.0])),
         base.clone().with_domain_weights(Some(vec![1.0, 0.0, 3.0])),
         base.clone().with_seed(2),
@@ -1068,6 +1072,46 @@ fn every_setting_changes_the_update_and_no_two_are_the_same() {
         aligned(AlignmentConfig::variance(0.2)),
         aligned(AlignmentConfig::gradient_norm(0.2)),
         Config::erm().with_alignment(Some(cosine.clone())),
+    ]);
+    let aggregated = |method: Aggregation, of| {
+        let aggregation = AggregationConfig::new(method).with_of(of);
+        base.clone().with_aggregation(Some(aggregation))
+    };
+    for of in [Aggregated::Clean, Aggregated::Perturbed, Aggregated::Both] {
+        settings.extend([
+            aggregated(Sum.into(), of),
+            aggregated(Mgda.into(), of),
+            aggregated(UpGrad::default().into(), of),
+            aggregated(CaGrad { c: 0.5 }.into(), of),
+            aggregated(CaGrad { c: 0.4 }.into(), of),
+            aggregated(GroupDro { eta: 0.1 }.into(), of),
+            aggregated(GroupDro { eta: 0.2 }.into(), of),
+            aggregated(VRex::default().into(), of),
+            aggregated(AndMask { tau: 1.0 }.into(), of),
+            aggregated(Disam { lambda: 0.3 }.into(), of),
+        ]);
+    }
+    let vrex = |lambda, anneal_steps| {
+        let method = VRex {
+            lambda,
+            anneal_steps,
+        };
+        Config::erm().with_aggregation(Some(AggregationConfig::new(method.into())))
+    };
+    settings.extend([
+        Config::mgda(),
+        Config::upgrad(),
+        Config::cagrad(0.5),
+        Config::group_dro(0.1),
+        vrex(10.0, 3),
+        vrex(10.0, 4),
+        vrex(9.0, 3),
+        Config::vrex(10.0),
+        Config::and_mask(1.0),
+        Config::gsam(0.3, 0.1),
+        Config::gsam(0.3, 0.2),
+        Config::disam(0.3, 0.1),
+        Config::disam(0.3, 0.2),
     ]);
     for schedule in schedules {
         settings.push(base.clone().with_rho_schedule(schedule));
@@ -1111,6 +1155,9 @@ fn settings_survive_being_written_down() {
             group(ParamGroup::from_ids(vec![Affine::new().bias.id])),
         ])
         .with_warmup_steps(u64::MAX)
+        .with_aggregation(Some(
+            AggregationConfig::new(GroupDro { eta: 0.25 }.into()).with_of(Aggregated::Perturbed),
+        ))
         .with_alignment(Some(
             AlignmentConfig::cosine(0.5)
                 .with_difference(Difference::Central)

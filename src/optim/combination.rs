@@ -1,0 +1,163 @@
+use burn::{module::Module, optim::GradientsParams};
+
+use super::{
+    RobustGradient,
+    clean::Clean,
+    difference::Differences,
+    point::{At, Sums},
+    readback::Readback,
+    summary::{AlignmentReadings, StepReadings},
+};
+use crate::{
+    Result,
+    aggregation::{Aggregator, DomainStatistics, Needs, combined},
+    gradient::{GramMatrix, combine, dot, gram, like_parameters, squared_norm, times},
+};
+
+/// Step 4, and what the host has to do for it and for the points.
+impl RobustGradient {
+    /// Between steps 1 and 2: what settings make of the clean passes' numbers. Where they need them on
+    /// the host, it waits for the device, and the step ends with a clean pass that is not finite.
+    /// Whether the step goes on.
+    pub(super) fn look_at_theta<M: Module>(
+        &self,
+        at: &mut At<'_, M>,
+        clean: &mut Clean,
+        readings: &mut StepReadings<'_>,
+        readback: &mut Readback,
+    ) -> Result<bool> {
+        if at.looks() {
+            readback.wait()?;
+            if readings.report(readback, 0).is_skipped() {
+                return Ok(false);
+            }
+        }
+        let seen = clean.seen(at.needs(), &readings.clean, readback);
+        if let Some(aggregating) = at.aggregating.as_mut().filter(|_| at.parts.any()) {
+            let mut domains = DomainStatistics::new(readings.step, at.weights);
+            domains = domains.with_losses(&seen.losses);
+            if let Some(gram) = &seen.gram {
+                domains = domains.with_gram(gram);
+            }
+            aggregating.of_clean_passes(&domains, at.parts)?;
+            clean.aggregate(at.model, at.weights, self.config().adaptive, aggregating);
+        }
+        if let (Some(aligning), Some(gram)) = (&at.aligning, &seen.gram) {
+            let differences = Differences::new(aligning, at.weights, gram, seen.scale)?;
+            at.plan.points.extend(differences.points());
+            readings.alignment = Some(AlignmentReadings::new(aligning.weight, &differences));
+            at.differences = Some(differences);
+            if readings.report(readback, 0).is_skipped() {
+                return Ok(false);
+            }
+        }
+        clean.release(&at.plan.points);
+        Ok(true)
+    }
+
+    /// After step 3: what an aggregation makes of the gradients at the points, as
+    /// [`look_at_theta`](Self::look_at_theta).
+    pub(super) fn look_at_points<M: Module>(
+        &self,
+        at: &mut At<'_, M>,
+        sums: &mut Sums,
+        readings: &mut StepReadings<'_>,
+        readback: &mut Readback,
+    ) -> Result<bool> {
+        let Some(aggregating) = at.aggregating.as_mut().filter(|_| !sums.kept.is_empty()) else {
+            return Ok(true);
+        };
+        let needs = aggregating.method.needs();
+        if needs == Needs::Gram {
+            let rows = gram(at.model, &sums.kept).into_iter();
+            readings.kept = rows
+                .map(|row| row.into_iter().map(|entry| readback.push(entry)).collect())
+                .collect();
+        }
+        if needs != Needs::Nothing {
+            readback.wait()?;
+            if readings.report(readback, 0).is_skipped() {
+                return Ok(false);
+            }
+        }
+        let parts = sums.parts.iter().filter(|_| needs != Needs::Nothing);
+        let losses: Vec<f64> = parts.map(|part| part.loss(readback)).collect();
+        let gram = (needs == Needs::Gram)
+            .then(|| GramMatrix::from_fn(losses.len(), |i, j| readback.get(readings.kept[i][j])));
+        // The weights at the points need not add up to 1 in every draw.
+        let sum: f64 = sums.parts.iter().map(|part| part.weight).sum();
+        let shares = sums.parts.iter().map(|part| part.weight / sum);
+        let shares: Vec<f64> = shares.collect();
+        let mut domains = DomainStatistics::new(readings.step, &shares).with_losses(&losses);
+        if let Some(gram) = &gram {
+            domains = domains.with_gram(gram);
+        }
+        let mut coefficients = aggregating.of_points(&domains)?;
+        coefficients.iter_mut().for_each(|c| *c *= sum);
+        let mut by_domain = vec![0.0; at.weights.len()];
+        for (part, coefficient) in sums.parts.iter().zip(&coefficients) {
+            by_domain[part.domain] = *coefficient;
+        }
+        aggregating.coefficients.perturbed = Some(by_domain);
+        let kept = std::mem::take(&mut sums.kept);
+        let method = aggregating.method;
+        sums.perturbed.sum = combined(method, at.model, &shares, &coefficients, &kept);
+        Ok(true)
+    }
+
+    /// $G = w_0\, \bar g + w_1 P - \alpha\, \bar g_\perp + \lambda_t \nabla \varphi$; without perturbed
+    /// passes, $P$ is made of the clean gradients, and there is no $\bar g_\perp$.
+    pub(super) fn combine<M: Module>(
+        &self,
+        at: &At<'_, M>,
+        clean: Clean,
+        sums: &Sums,
+        readings: &mut StepReadings<'_>,
+        readback: &mut Readback,
+    ) -> GradientsParams {
+        let alignment = at.alignment_gradient(&clean, &sums.alignment);
+        drop(clean.gradients);
+        let (w0, w1) = (self.config().clean_weight, self.config().perturbed_weight);
+        let perturbed = &sums.perturbed;
+        let of_clean = clean.aggregated.as_ref().unwrap_or(&clean.mean);
+        let of_plain = match (&clean.plain, at.parts.perturbed) {
+            (Some(gradient), _) => gradient,
+            (None, true) => of_clean,
+            (None, false) => &clean.mean,
+        };
+        let mut terms = match perturbed.sum.is_empty() {
+            true if std::ptr::eq(of_clean, of_plain) => vec![(w0 + w1, of_clean)],
+            true => vec![(w0, of_clean), (w1, of_plain)],
+            false => vec![(w0, of_clean), (w1 * perturbed.unit, &perturbed.sum)],
+        };
+        let along = match self.config().gap_weight {
+            Some(gap) if gap != 0.0 && !perturbed.sum.is_empty() => {
+                terms.push((-gap, &clean.mean));
+                projected(at.model, &clean.mean, &perturbed.sum).map(|along| (gap, along))
+            }
+            _ => None,
+        };
+        terms.extend(along.iter().map(|(gap, along)| (*gap, along)));
+        if let (Some(readings), Some(gradient)) = (&mut readings.alignment, &alignment) {
+            let square = || readback.push(squared_norm(at.model, gradient));
+            readings.square = self.config().report.then(square);
+            terms.push((readings.weight, gradient));
+        }
+        terms.retain(|(weight, _)| *weight != 0.0);
+        // Rounded before it is looked at: what fits into 32 bits need not fit into 16.
+        like_parameters(at.model, combine(at.model, &terms))
+    }
+}
+
+/// The part of a gradient along another, $\langle g, \hat p \rangle\, \hat p$; `None` where they have
+/// no parameter in common.
+fn projected<M: Module>(
+    model: &M,
+    gradient: &GradientsParams,
+    along: &GradientsParams,
+) -> Option<GradientsParams> {
+    let square = squared_norm(model, along)?;
+    let zero = square.clone().equal_elem(0.0);
+    let share = (dot(model, gradient, along)? / square).mask_fill(zero, 0.0);
+    Some(times(model, combine(model, &[(1.0, along)]), share))
+}
