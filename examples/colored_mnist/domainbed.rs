@@ -15,6 +15,7 @@ use burn::{
     tensor::{Device, Tensor},
 };
 use roga::{
+    aggregation::VRex,
     domain::{DomainBatches, DomainDataLoader, DomainDataLoaderBuilder, EpochLength, Seeds},
     optim::RobustGradientAlignment,
     search::{Distribution, Parameter, SearchSpace},
@@ -53,7 +54,8 @@ pub struct Run {
     pub scored: usize,
 }
 
-/// From this step on IRM's penalty weighs [`IRM_WEIGHT`] in place of 1: DomainBed's defaults.
+/// From this step on IRM's penalty weighs [`IRM_WEIGHT`] in place of 1, and V-REx's 10: DomainBed's
+/// defaults.
 const ANNEAL: u64 = 500;
 const IRM_WEIGHT: f64 = 100.0;
 
@@ -151,7 +153,7 @@ fn step(
         true => 1.0,
         false => IRM_WEIGHT,
     });
-    if step == ANNEAL && penalty.is_some() {
+    if step == ANNEAL && run.method.anneals() {
         // The moments are those of another loss: Adam begins anew.
         training.optim = optimizer(run)?;
         training.optim.gradient().set_steps(step);
@@ -182,7 +184,8 @@ fn begin(
 }
 
 fn optimizer(run: &Run) -> roga::Result<RobustGradientAlignment> {
-    let config = run.method.config(run.lengths).with_seed(run.seeds().run);
+    let config = run.method.config(run.lengths, VRex::default());
+    let config = config.with_seed(run.seeds().run);
     config.init(AdamConfig::new().with_epsilon(EPSILON).init())
 }
 
@@ -270,7 +273,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::mnist::tests::drawn;
+    use crate::mnist::{FILES, tests::drawn};
 
     fn short(set: Set, method: Method) -> Run {
         Run {
@@ -291,7 +294,7 @@ mod tests {
     #[test]
     fn killed_and_started_again_it_ends_alike() {
         let data = drawn(60);
-        let digits = Digits::read(data.path(), "train").unwrap();
+        let digits = Digits::read(data.path(), FILES[0]).unwrap();
         let device = Device::flex().autodiff();
         let whole = short(Set::Colored, Method::Irm);
         let domains = domains(&whole, &digits).unwrap();

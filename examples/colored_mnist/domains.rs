@@ -239,11 +239,11 @@ fn stacked<'a>(pictures: impl Iterator<Item = &'a Picture>, device: &Device) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mnist::tests::drawn;
+    use crate::mnist::{FILES, tests::drawn};
 
     fn domains(set: Set, count: usize, seed: u64) -> Vec<Domain> {
         let folder = drawn(count);
-        let digits = Digits::read(folder.path(), "train").unwrap();
+        let digits = Digits::read(folder.path(), FILES[0]).unwrap();
         set.domains(&digits, seed).unwrap()
     }
 

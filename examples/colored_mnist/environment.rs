@@ -112,7 +112,7 @@ impl Environment {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mnist::tests::drawn;
+    use crate::mnist::{FILES, tests::drawn};
 
     /// Of every row: whether it is labelled 1, which channels show something, and the picture.
     fn rows(environment: &Environment) -> Vec<(bool, [bool; 2], Vec<f32>)> {
@@ -132,7 +132,7 @@ mod tests {
     #[test]
     fn labels_and_colours_are_as_often_wrong_as_they_should_be() {
         let folder = drawn(12_000);
-        let digits = Digits::read(folder.path(), "train").unwrap();
+        let digits = Digits::read(folder.path(), FILES[0]).unwrap();
         let environments = Environments::new(&digits, 1, &Device::flex());
         let [first, second] = &environments.train;
         assert_eq!([first, second].map(Environment::rows), [5000, 5000]);
@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn every_digit_is_in_one_environment_and_the_seed_says_in_which() {
         let folder = drawn(600);
-        let digits = Digits::read(folder.path(), "train").unwrap();
+        let digits = Digits::read(folder.path(), FILES[0]).unwrap();
         let first_rows = |seed| {
             let environments = Environments::new(&digits, seed, &Device::flex());
             let [first, second] = environments.train.each_ref().map(rows);

@@ -12,6 +12,8 @@ mod coloring;
 mod device;
 mod domainbed;
 mod domains;
+#[cfg(feature = "download")]
+mod download;
 mod environment;
 mod fishr;
 mod irm;
@@ -41,7 +43,7 @@ use device::device;
 use domainbed::{Run, Setting};
 use domains::Set;
 use method::{Lengths, Method};
-use mnist::Digits;
+use mnist::{Digits, FILES};
 use restart::Restart;
 
 /// ColoredMNIST and RotatedMNIST in the published set-ups.
@@ -72,6 +74,10 @@ struct Common {
     /// MNIST's four files, as they are or as .gz
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
+    /// Download into --data what is not there
+    #[cfg(feature = "download")]
+    #[arg(long)]
+    download: bool,
     /// Where results are written. What is there already is not made again
     #[arg(long, value_name = "DIR", default_value = "colored-mnist-results")]
     output: PathBuf,
@@ -90,6 +96,16 @@ struct Common {
     /// How many seconds of a training an interruption may cost; 0 for a record after every step
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     at_stake: u64,
+}
+
+impl Common {
+    fn digits(&self, files: [&str; 2]) -> Result<Digits, Box<dyn Error>> {
+        #[cfg(feature = "download")]
+        if self.download {
+            download::download(&self.data)?;
+        }
+        Digits::read(&self.data, files)
+    }
 }
 
 #[derive(Args)]
@@ -177,7 +193,7 @@ fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
 /// All restarts of one number before those of the next, so that rows grow together.
 fn irm(args: &Irm) -> Result<(), Box<dyn Error>> {
     let common = &args.common;
-    let digits = Digits::read(&common.data, "train")?;
+    let digits = common.digits(FILES[0])?;
     let device = device(&common.device)?.autodiff();
     let at_stake = Duration::from_secs(common.at_stake);
     for number in 0..args.restarts {
@@ -201,7 +217,7 @@ fn irm(args: &Irm) -> Result<(), Box<dyn Error>> {
 fn domainbed(args: &Domainbed) -> Result<(), Box<dyn Error>> {
     let common = &args.common;
     let left_out = left_out(args)?;
-    let digits = Digits::read(&common.data, "train")?.and(Digits::read(&common.data, "t10k")?);
+    let digits = common.digits(FILES[0])?.and(common.digits(FILES[1])?);
     let device = device(&common.device)?.autodiff();
     let at_stake = Duration::from_secs(common.at_stake);
     let default = Setting {

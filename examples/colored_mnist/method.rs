@@ -4,8 +4,9 @@
 use burn::tensor::Tensor;
 use clap::{ValueEnum, builder::PossibleValue};
 use roga::{
+    aggregation::{GroupDro, PcGrad, UpGrad, VRex},
     alignment::AlignmentConfig,
-    optim::{Evaluation, RobustGradientAlignmentConfig as Config},
+    optim::{AggregationConfig, Evaluation, RobustGradientAlignmentConfig as Config},
 };
 use serde::{Deserialize, Serialize};
 
@@ -44,7 +45,13 @@ impl Default for Lengths {
 pub enum Method {
     Erm,
     Irm,
+    #[value(name = "vrex")]
+    #[serde(rename = "vrex")]
+    VRex,
     Fishr,
+    GroupDro,
+    PcGrad,
+    UpGrad,
     Sam,
     Sagm,
     RogaOwn,
@@ -73,8 +80,8 @@ impl Method {
         value.as_ref().map_or("", PossibleValue::get_name).into()
     }
 
-    /// Its settings, while penalties weigh so much.
-    pub fn config(self, lengths: Lengths) -> Config {
+    /// Its settings. Those of V-REx are a matter of the set-up.
+    pub fn config(self, lengths: Lengths, vrex: VRex) -> Config {
         let Lengths { rho, gamma, align } = lengths;
         let roga = |evaluation| {
             Config::new()
@@ -83,8 +90,16 @@ impl Method {
                 .with_evaluation(evaluation)
         };
         let aligned = |loss| Config::erm().with_alignment(Some(loss));
+        let aggregated = |method| {
+            let aggregation = AggregationConfig::new(method);
+            Config::erm().with_aggregation(Some(aggregation))
+        };
         match self {
             Self::Erm | Self::Irm | Self::Fishr => Config::erm(),
+            Self::VRex => aggregated(vrex.into()),
+            Self::GroupDro => aggregated(GroupDro::default().into()),
+            Self::PcGrad => aggregated(PcGrad::default().into()),
+            Self::UpGrad => aggregated(UpGrad::default().into()),
             Self::Sam => Config::sam(rho),
             Self::Sagm => Config::sagm(rho, gamma),
             Self::RogaOwn => roga(Evaluation::Own),
@@ -96,6 +111,11 @@ impl Method {
             Self::AlignVariance => aligned(AlignmentConfig::variance(align)),
             Self::AlignNorm => aligned(AlignmentConfig::gradient_norm(align)),
         }
+    }
+
+    /// Whether what is added to the loss weighs more after some steps.
+    pub fn anneals(self) -> bool {
+        self.penalty().is_some() || self == Self::VRex
     }
 
     pub fn penalty(self) -> Option<Penalty> {

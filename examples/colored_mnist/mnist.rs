@@ -16,6 +16,12 @@ pub const PIXELS: usize = SIDE * SIDE;
 /// More pictures are in none of MNIST's files: a header that names more is not believed.
 const MOST: usize = 60_000;
 
+/// Pictures and labels of the part to train on and of the part to test on.
+pub const FILES: [[&str; 2]; 2] = [
+    ["train-images-idx3-ubyte", "train-labels-idx1-ubyte"],
+    ["t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"],
+];
+
 /// Pictures of handwritten digits and what they show.
 #[derive(Debug, Default)]
 pub struct Digits {
@@ -26,11 +32,9 @@ pub struct Digits {
 }
 
 impl Digits {
-    /// MNIST's part `train` or `t10k`: `<part>-images-idx3-ubyte` and `<part>-labels-idx1-ubyte` in
-    /// a folder, each as it is or as `.gz`.
-    pub fn read(folder: &Path, part: &str) -> Result<Self, Box<dyn Error>> {
-        let pictures = place(folder, &format!("{part}-images-idx3-ubyte"))?;
-        let answers = place(folder, &format!("{part}-labels-idx1-ubyte"))?;
+    /// Those of the two files of a part in a folder, each as it is or as `.gz`.
+    pub fn read(folder: &Path, [pictures, answers]: [&str; 2]) -> Result<Self, Box<dyn Error>> {
+        let (pictures, answers) = (place(folder, pictures)?, place(folder, answers)?);
         let (count, pixels) = read(&pictures, &[SIDE, SIDE])?;
         let (answered, labels) = read(&answers, &[])?;
         if answered != count {
@@ -147,7 +151,7 @@ pub mod tests {
     /// noise. Some of them are beside it to be tested on.
     pub fn drawn(count: usize) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
-        for (part, count) in [("train", count), ("t10k", count.div_ceil(6))] {
+        for ([pictures, answers], count) in FILES.into_iter().zip([count, count.div_ceil(6)]) {
             let label = |index: usize| (index * 7 % 10) as u8;
             let pixel = |index: usize, place: usize| {
                 let (y, x) = (place / SIDE, place % SIDE);
@@ -164,10 +168,10 @@ pub mod tests {
                 .collect();
             let labels: Vec<u8> = (0..count).map(label).collect();
             let write = |name: &str, file: Vec<u8>| {
-                fs::write(folder.path().join(format!("{part}-{name}")), file).unwrap();
+                fs::write(folder.path().join(name), file).unwrap();
             };
-            write("images-idx3-ubyte", idx(&[count, SIDE, SIDE], &pixels));
-            write("labels-idx1-ubyte", idx(&[count], &labels));
+            write(pictures, idx(&[count, SIDE, SIDE], &pixels));
+            write(answers, idx(&[count], &labels));
         }
         folder
     }
@@ -175,8 +179,8 @@ pub mod tests {
     #[test]
     fn plain_and_compressed_files_are_the_same() {
         let folder = drawn(12);
-        let plain = Digits::read(folder.path(), "train").unwrap();
-        for name in ["train-images-idx3-ubyte", "train-labels-idx1-ubyte"] {
+        let plain = Digits::read(folder.path(), FILES[0]).unwrap();
+        for name in FILES[0] {
             let path = folder.path().join(name);
             let file = File::create(folder.path().join(format!("{name}.gz"))).unwrap();
             let mut gz = GzEncoder::new(file, Compression::fast());
@@ -184,7 +188,7 @@ pub mod tests {
             gz.finish().unwrap();
             fs::remove_file(path).unwrap();
         }
-        let compressed = Digits::read(folder.path(), "train").unwrap();
+        let compressed = Digits::read(folder.path(), FILES[0]).unwrap();
         assert_eq!((plain.len(), plain.label(3)), (12, 1));
         assert_eq!(plain.picture(11), compressed.picture(11));
         assert_eq!(plain.labels, compressed.labels);
@@ -225,13 +229,15 @@ pub mod tests {
         ];
         for (images, labels, said) in cases {
             let folder = tempfile::tempdir().unwrap();
-            fs::write(folder.path().join("train-images-idx3-ubyte"), images).unwrap();
-            fs::write(folder.path().join("train-labels-idx1-ubyte"), labels).unwrap();
-            let error = Digits::read(folder.path(), "train")
+            fs::write(folder.path().join(FILES[0][0]), images).unwrap();
+            fs::write(folder.path().join(FILES[0][1]), labels).unwrap();
+            let error = Digits::read(folder.path(), FILES[0])
                 .unwrap_err()
                 .to_string();
             assert!(error.contains(said), "{error}");
-            let error = Digits::read(folder.path(), "t10k").unwrap_err().to_string();
+            let error = Digits::read(folder.path(), FILES[1])
+                .unwrap_err()
+                .to_string();
             assert!(
                 error.contains("has neither t10k-images-idx3-ubyte nor"),
                 "{error}"
@@ -242,7 +248,7 @@ pub mod tests {
     #[test]
     fn what_is_compressed_wrongly_is_refused() {
         let folder = drawn(6);
-        fs::remove_file(folder.path().join("train-images-idx3-ubyte")).unwrap();
+        fs::remove_file(folder.path().join(FILES[0][0])).unwrap();
         let path = folder.path().join("train-images-idx3-ubyte.gz");
         let mut gz = GzEncoder::new(Vec::new(), Compression::fast());
         gz.write_all(&idx(&[6, SIDE, SIDE], &[0; 6 * PIXELS]))
@@ -250,7 +256,7 @@ pub mod tests {
         let whole = gz.finish().unwrap();
         for file in [&whole[..whole.len() / 2], b"no gzip"] {
             fs::write(&path, file).unwrap();
-            assert!(Digits::read(folder.path(), "train").is_err());
+            assert!(Digits::read(folder.path(), FILES[0]).is_err());
         }
     }
 }

@@ -1,15 +1,20 @@
 //! Files of results.
 
-use std::{error::Error, fs, io::Write, path::Path};
+use std::{
+    error::Error,
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+};
 
 use serde::de::DeserializeOwned;
 use tempfile::NamedTempFile;
 
 /// Writes a file beside its place and renames it: no half of a file is ever seen.
-pub fn write(path: &Path, text: &str) -> Result<(), Box<dyn Error>> {
+pub fn write(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), Box<dyn Error>> {
     let failed = |error: std::io::Error| format!("{}: {error}", path.display());
     let mut beside = NamedTempFile::new_in(path.parent().unwrap_or(path)).map_err(failed)?;
-    beside.write_all(text.as_bytes()).map_err(failed)?;
+    beside.write_all(bytes.as_ref()).map_err(failed)?;
     beside.persist(path).map_err(|error| failed(error.error))?;
     Ok(())
 }
@@ -21,7 +26,7 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Box<dyn Error>> 
 }
 
 /// The folders in a folder, by their names; none where there is no such folder.
-pub fn folders(folder: &Path) -> Result<Vec<std::path::PathBuf>, Box<dyn Error>> {
+pub fn folders(folder: &Path) -> Result<Vec<PathBuf>, Box<dyn Error>> {
     if !folder.exists() {
         return Ok(Vec::new());
     }

@@ -9,8 +9,9 @@ use burn::{
     tensor::{Device, Tensor},
 };
 use roga::{
+    aggregation::VRex,
     domain::{DomainBatches, MicroBatches, Seeds},
-    optim::micro_batched,
+    optim::{RobustGradientAlignmentConfig, micro_batched},
 };
 use serde::{Deserialize, Serialize};
 
@@ -99,11 +100,11 @@ fn begin(
     folder: &Path,
     at_stake: Duration,
 ) -> Result<Option<Training<Restart, Mlp>>, Box<dyn Error>> {
-    Training::begin(restart.clone(), folder, at_stake, |restart, _| {
-        let seed = restart.seeds().run;
-        let config = restart.method.config(restart.lengths).with_seed(seed);
-        let base = AdamConfig::new().with_epsilon(EPSILON);
-        Ok((Mlp::new(seed, device), config.init(base.init())?))
+    Training::begin(restart.clone(), folder, at_stake, |restart, made| {
+        let base = AdamConfig::new().with_epsilon(EPSILON).init();
+        // The settings of the last step that was made.
+        let config = restart.config(made.saturating_sub(1));
+        Ok((Mlp::new(restart.seeds().run, device), config.init(base)?))
     })
 }
 
@@ -116,6 +117,25 @@ impl Restart {
             run: self.seed,
         };
         seeds.trial(self.number)
+    }
+
+    /// How much a penalty weighs in a step; the loss is divided by it.
+    fn weight(&self, step: u64) -> f64 {
+        match self.method.anneals() && step >= ANNEAL {
+            true => PENALTY,
+            false => 1.0,
+        }
+    }
+
+    /// The published penalty $w (L_1 - L_2)^2$ is $4w$ times the variance of two losses. That of losses
+    /// which are divided by $w$ has to weigh $w$ times as much for the same.
+    fn config(&self, step: u64) -> RobustGradientAlignmentConfig {
+        let vrex = VRex {
+            lambda: 4.0 * self.weight(step).powi(2),
+            anneal_steps: 0,
+        };
+        let config = self.method.config(self.lengths, vrex);
+        config.with_seed(self.seeds().run)
     }
 
     fn say(&self, row: &Row, seconds: f64) {
@@ -171,9 +191,14 @@ fn step(
     let due = step.is_multiple_of(restart.every) || step + 1 == restart.steps;
     let evaluated = due.then(|| evaluate(&training.net, environments, penalty));
     let evaluated = evaluated.transpose()?;
-    let weight = if step < ANNEAL { 1.0 } else { PENALTY };
+    let weight = restart.weight(step);
+    if step == ANNEAL && restart.method == Method::VRex {
+        let base = training.optim.base().clone();
+        training.optim = restart.config(step).init(base)?;
+        training.optim.gradient().set_steps(step);
+    }
     let loss = micro_batched(|net: &Mlp, environments: &Vec<Environment>| {
-        loss(net, environments, penalty.map(|penalty| (penalty, weight)))
+        loss(net, environments, penalty, weight)
     });
     let report = training.optim.step(LR, &mut training.net, batches, loss)?;
     let row = Row {
@@ -188,14 +213,21 @@ fn step(
     training.push(row)
 }
 
-/// The mean over environments, with the weights' part and with a penalty that weighs so much.
-fn loss(net: &Mlp, environments: &[Environment], penalty: Option<(Penalty, f64)>) -> Tensor<1> {
+/// The mean over environments, with the weights' part and with a penalty that weighs so much, divided
+/// by its weight.
+fn loss(
+    net: &Mlp,
+    environments: &[Environment],
+    penalty: Option<Penalty>,
+    weight: f64,
+) -> Tensor<1> {
     let heads: Vec<AtHead> = environments.iter().map(|rows| net.at_head(rows)).collect();
     let loss = Tensor::cat(heads.iter().map(nll).collect(), 0).mean() + squares(net) * L2;
-    match penalty {
-        Some((penalty, weight)) => (loss + penalty.of(&heads) * weight) / weight,
+    let loss = match penalty {
+        Some(penalty) => loss + penalty.of(&heads) * weight,
         None => loss,
-    }
+    };
+    loss / weight
 }
 
 /// The mean negative log-likelihood.
@@ -253,8 +285,11 @@ fn accuracy(head: &AtHead) -> Result<f64, Box<dyn Error>> {
 mod tests {
     use std::fs;
 
+    use burn::optim::GradientsParams;
+    use roga::gradient::{combine, squared_norm};
+
     use super::*;
-    use crate::mnist::tests::drawn;
+    use crate::mnist::{FILES, tests::drawn};
 
     fn restart(method: Method) -> Restart {
         Restart {
@@ -278,7 +313,7 @@ mod tests {
     #[test]
     fn killed_and_started_again_it_ends_alike() {
         let data = drawn(240);
-        let digits = Digits::read(data.path(), "train").unwrap();
+        let digits = Digits::read(data.path(), FILES[0]).unwrap();
         let device = Device::flex().autodiff();
         for method in [Method::RogaSampled, Method::AlignCosine, Method::Fishr] {
             let restart = restart(method);
@@ -313,9 +348,36 @@ mod tests {
     }
 
     #[test]
+    fn vrex_goes_on_behind_its_annealing() {
+        let data = drawn(24);
+        let digits = Digits::read(data.path(), FILES[0]).unwrap();
+        let device = Device::flex().autodiff();
+        let restart = Restart {
+            steps: ANNEAL + 3,
+            every: 100,
+            ..restart(Method::VRex)
+        };
+        let whole = tempfile::tempdir().unwrap();
+        let expected = steps(&restart, &digits, whole.path());
+        let environments = Environments::new(&digits, restart.seeds().split, &device);
+        let batches = batches(&environments, None).unwrap();
+        for kept in [ANNEAL, ANNEAL + 1] {
+            let killed = tempfile::tempdir().unwrap();
+            let training = begin(&restart, &device, killed.path(), Duration::ZERO);
+            let mut training = training.unwrap().unwrap();
+            while training.step() < kept {
+                step(&mut training, &environments, &batches).unwrap();
+            }
+            training.keep().unwrap();
+            drop(training);
+            assert_eq!(steps(&restart, &digits, killed.path()), expected);
+        }
+    }
+
+    #[test]
     fn the_loss_is_that_of_the_formula() {
         let data = drawn(60);
-        let digits = Digits::read(data.path(), "train").unwrap();
+        let digits = Digits::read(data.path(), FILES[0]).unwrap();
         let device = Device::flex().autodiff();
         let environments = Environments::new(&digits, 1, &device);
         let net = Mlp::new(1, &device);
@@ -332,16 +394,48 @@ mod tests {
         let drawn = of(392.0, 390.0) + of(390.0, 390.0) + of(390.0, 1.0);
         assert!((squares / drawn - 1.0).abs() < 0.01, "{squares} {drawn}");
         let plain = expected + L2 * squares;
-        let found = |penalty| -> f64 {
-            let loss = loss(&net, &environments.train[..1], penalty);
+        let found = |penalty, weight| -> f64 {
+            let loss = loss(&net, &environments.train[..1], penalty, weight);
             loss.into_scalar::<f32>().into()
         };
-        assert!((found(None) - plain).abs() < 1e-5);
+        assert!((found(None, 1.0) - plain).abs() < 1e-5);
         let mut scaled = 0.0;
         for (z, y) in logits.iter::<f64>().zip(labels.iter::<i64>()) {
             scaled += (1.0 / (1.0 + (-z).exp()) - y as f64) * z / rows.rows() as f64;
         }
         let expected = (plain + 50.0 * scaled.powi(2)) / 50.0;
-        assert!((found(Some((Penalty::Irm, 50.0))) - expected).abs() < 1e-6);
+        assert!((found(Some(Penalty::Irm), 50.0) - expected).abs() < 1e-6);
+    }
+    /// V-REx is made by the library's aggregation; the published code adds a penalty to the loss.
+    #[test]
+    fn vrex_goes_the_way_of_the_published_penalty() {
+        let data = drawn(120);
+        let digits = Digits::read(data.path(), FILES[0]).unwrap();
+        let device = Device::flex().autodiff();
+        let restart = restart(Method::VRex);
+        let environments = Environments::new(&digits, 1, &device);
+        let batches = batches(&environments, None).unwrap();
+        let net = Mlp::new(1, &device);
+        for step in [0, ANNEAL] {
+            let weight = restart.weight(step);
+            let gradient = restart.config(step).init_gradient().unwrap();
+            let loss = |net: &Mlp, rows: &Vec<Environment>| loss(net, rows, None, weight);
+            let found = gradient
+                .gradients(&net, &batches, micro_batched(loss))
+                .unwrap()
+                .0;
+            let losses = environments
+                .train
+                .each_ref()
+                .map(|rows| nll(&net.at_head(rows)));
+            let [first, second] = losses;
+            let mean = (first.clone() + second.clone()) / 2.0 + squares(&net) * L2;
+            let published = (mean + (first - second).square() * weight) / weight;
+            let published = GradientsParams::from_grads(published.backward(), &net);
+            let difference = combine(&net, &[(1.0, &found), (-1.0, &published)]);
+            let norm = |of| -> f32 { squared_norm(&net, of).unwrap().sqrt().into_scalar() };
+            let relative = norm(&difference) / norm(&published);
+            assert!(relative < 1e-3, "step {step}: {relative}");
+        }
     }
 }
