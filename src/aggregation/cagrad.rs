@@ -49,15 +49,14 @@ impl Aggregator for CaGrad {
     }
 
     fn coefficients(&self, domains: &DomainStatistics<'_>, _: &mut Vec<f64>) -> Result<Vec<f64>> {
-        domains.from_gram(|weights, gram| self.conflict_averse(weights, gram))
+        domains.by_gram(|weights, gram| self.conflict_averse(weights, gram))
     }
 }
 
 impl CaGrad {
     fn conflict_averse(&self, weights: &[f64], gram: &GramMatrix) -> Vec<f64> {
         let ball = Ball::new(self.c, weights, gram);
-        // Also where it is not a number.
-        if !(ball.square_radius > 0.0) {
+        if ball.square_radius.is_nan() || ball.square_radius <= 0.0 {
             return weights.to_vec();
         }
         let point = ball.surface_point();

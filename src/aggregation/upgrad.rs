@@ -45,7 +45,7 @@ impl Aggregator for UpGrad {
     }
 
     fn coefficients(&self, domains: &DomainStatistics<'_>, _: &mut Vec<f64>) -> Result<Vec<f64>> {
-        domains.from_gram(|weights, gram| projected(weights, &self.regularized(gram)))
+        domains.by_gram(|weights, gram| projected(weights, &self.regularized(gram)))
     }
 }
 
