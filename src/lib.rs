@@ -133,30 +133,42 @@ pub use error::{BoxError, Error, Result};
 pub mod how_do_i {}
 
 #[cfg(doc)]
-#[doc = include_str!("../docs/methods/mod.md")]
 pub mod methods {
-    #[doc = include_str!("../docs/methods/asam.md")]
-    pub mod asam {}
-    #[doc = include_str!("../docs/methods/disam.md")]
-    pub mod disam {}
-    #[doc = include_str!("../docs/methods/domain_sam.md")]
-    pub mod domain_sam {}
-    #[doc = include_str!("../docs/methods/erm.md")]
-    pub mod erm {}
-    #[doc = include_str!("../docs/methods/fishr.md")]
-    pub mod fishr {}
-    #[doc = include_str!("../docs/methods/gsam.md")]
-    pub mod gsam {}
-    #[doc = include_str!("../docs/methods/irm.md")]
-    pub mod irm {}
-    #[doc = include_str!("../docs/methods/look_ahead.md")]
-    pub mod look_ahead {}
-    #[doc = include_str!("../docs/methods/roga.md")]
-    pub mod roga {}
-    #[doc = include_str!("../docs/methods/sagm.md")]
-    pub mod sagm {}
-    #[doc = include_str!("../docs/methods/sam.md")]
-    pub mod sam {}
+    #![doc = include_str!("../docs/methods/mod.md")]
+
+    pub mod asam {
+        #![doc = include_str!("../docs/methods/asam.md")]
+    }
+    pub mod disam {
+        #![doc = include_str!("../docs/methods/disam.md")]
+    }
+    pub mod domain_sam {
+        #![doc = include_str!("../docs/methods/domain_sam.md")]
+    }
+    pub mod erm {
+        #![doc = include_str!("../docs/methods/erm.md")]
+    }
+    pub mod fishr {
+        #![doc = include_str!("../docs/methods/fishr.md")]
+    }
+    pub mod gsam {
+        #![doc = include_str!("../docs/methods/gsam.md")]
+    }
+    pub mod irm {
+        #![doc = include_str!("../docs/methods/irm.md")]
+    }
+    pub mod look_ahead {
+        #![doc = include_str!("../docs/methods/look_ahead.md")]
+    }
+    pub mod roga {
+        #![doc = include_str!("../docs/methods/roga.md")]
+    }
+    pub mod sagm {
+        #![doc = include_str!("../docs/methods/sagm.md")]
+    }
+    pub mod sam {
+        #![doc = include_str!("../docs/methods/sam.md")]
+    }
 }
 
 /// The README's code is compiled and run with the tests.
