@@ -200,7 +200,7 @@ fn irm(args: &Irm) -> Result<(), Box<dyn Error>> {
         for &method in &common.methods {
             let restart = Restart {
                 method,
-                lengths: common.lengths,
+                lengths: method.lengths(common.lengths),
                 seed: common.seed,
                 number,
                 steps: args.steps,
@@ -232,7 +232,7 @@ fn domainbed(args: &Domainbed) -> Result<(), Box<dyn Error>> {
                     let run = Run {
                         set: args.set,
                         method,
-                        lengths: common.lengths,
+                        lengths: method.lengths(common.lengths),
                         seed: common.seed,
                         trial,
                         draw,
