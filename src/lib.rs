@@ -96,6 +96,8 @@
 //! | `train` | the parts of training inside burn's `Learner` |
 //! | `tui` | `train` with burn's terminal dashboard |
 //! | `flex`, `wgpu`, `vulkan`, `metal`, `cuda`, `rocm` | burn's backends, forwarded; none is on by default |
+//! | `avx512` | `flex`, and its products of matrices by AVX-512 where the CPU has it: faster, with other last bits |
+//! | `download` | MNIST's files for the `colored_mnist` example, by burn's downloader |
 //!
 //! The core alone is `default-features = false`.
 //!

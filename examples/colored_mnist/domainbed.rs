@@ -50,8 +50,8 @@ pub struct Run {
     pub steps: u64,
     /// Steps between two checkpoints.
     pub every: u64,
-    /// Pictures of each part that a checkpoint is scored on, at most.
-    pub scored: usize,
+    /// Pictures of each part that a checkpoint is scored on, at most; none for all.
+    pub scored: Option<usize>,
 }
 
 /// From this step on IRM's penalty weighs [`IRM_WEIGHT`] in place of 1, and V-REx's 10: DomainBed's
@@ -226,7 +226,7 @@ fn score(
     loss: f64,
 ) -> Result<(), Box<dyn Error>> {
     let net = training.net.valid();
-    let scored = training.settings.scored;
+    let scored = training.settings.scored.unwrap_or(usize::MAX);
     let mut text = String::new();
     for domain in domains {
         let row = Row {
@@ -241,7 +241,7 @@ fn score(
     }
     let run = &training.settings;
     say(&format!(
-        "{}, {}, trial {}, draw {}, without {}: step {step:>4} of {}, loss {loss:.3}, {text}, {:.0} \
+        "{}, {}, trial {}, draw {}, without {}: step {step:>4} of {}, loss {loss:.3},{text}, {:.0} \
          min left",
         run.set.name(),
         run.method.name(),
@@ -287,7 +287,7 @@ mod tests {
             without: vec![set.domain_names()[0].clone()],
             steps: 5,
             every: 2,
-            scored: 3,
+            scored: Some(3),
         }
     }
 

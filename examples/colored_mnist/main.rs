@@ -160,15 +160,20 @@ struct Domainbed {
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
     every: u64,
     /// Pictures of each part of a domain that checkpoints are scored on, at most: by default all
-    #[arg(long, value_name = "PICTURES", default_value_t = usize::MAX, hide_default_value = true)]
-    scored: usize,
+    #[arg(long, value_name = "PICTURES")]
+    scored: Option<usize>,
 }
 
 fn main() -> ExitCode {
     match run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            terminal::warn(&format!("error: {error}"));
+            let (mut text, mut cause) = (format!("error: {error}"), error.source());
+            while let Some(reason) = cause {
+                text += &format!("\n  because: {reason}");
+                cause = reason.source();
+            }
+            terminal::warn(&text);
             ExitCode::FAILURE
         }
     }
@@ -200,7 +205,7 @@ fn irm(args: &Irm) -> Result<(), Box<dyn Error>> {
         for &method in &common.methods {
             let restart = Restart {
                 method,
-                lengths: common.lengths,
+                lengths: method.lengths(common.lengths),
                 seed: common.seed,
                 number,
                 steps: args.steps,
@@ -232,7 +237,7 @@ fn domainbed(args: &Domainbed) -> Result<(), Box<dyn Error>> {
                     let run = Run {
                         set: args.set,
                         method,
-                        lengths: common.lengths,
+                        lengths: method.lengths(common.lengths),
                         seed: common.seed,
                         trial,
                         draw,

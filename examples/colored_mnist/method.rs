@@ -15,7 +15,7 @@ use crate::{
     irm,
 };
 
-/// The lengths and weights that methods go by.
+/// The lengths and weights that methods go by; 0 where a method has none.
 #[derive(Clone, Copy, Debug, PartialEq, clap::Args, Serialize, Deserialize)]
 pub struct Lengths {
     /// The radius ρ of the ascents
@@ -80,6 +80,23 @@ impl Method {
         value.as_ref().map_or("", PossibleValue::get_name).into()
     }
 
+    /// Those of the lengths that the method depends on.
+    pub fn lengths(self, Lengths { rho, gamma, align }: Lengths) -> Lengths {
+        let [rho, gamma, align] = match self {
+            Self::Sam => [rho, 0.0, 0.0],
+            Self::Sagm
+            | Self::RogaOwn
+            | Self::RogaSampled
+            | Self::RogaConsensus
+            | Self::RogaAll => [rho, gamma, 0.0],
+            Self::AlignInnerProduct | Self::AlignCosine | Self::AlignVariance | Self::AlignNorm => {
+                [0.0, 0.0, align]
+            }
+            _ => [0.0; 3],
+        };
+        Lengths { rho, gamma, align }
+    }
+
     /// Its settings. Those of V-REx are a matter of the set-up.
     pub fn config(self, lengths: Lengths, vrex: VRex) -> Config {
         let Lengths { rho, gamma, align } = lengths;
@@ -140,5 +157,43 @@ impl Penalty {
             }
             Self::Fishr => Fishr::new(0.0).penalty(domains) * domains.len() as f64,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_depend_on_the_lengths_that_are_named() {
+        let lengths = Lengths::default();
+        for method in Method::value_variants() {
+            let of = method.lengths(lengths);
+            let config = |lengths| format!("{:?}", method.config(lengths, VRex::default()));
+            assert_eq!(config(of), config(lengths), "{method:?}");
+            let other = Lengths {
+                rho: 0.1,
+                gamma: 0.1,
+                align: 0.1,
+            };
+            let depends = of
+                != Lengths {
+                    rho: 0.0,
+                    gamma: 0.0,
+                    align: 0.0,
+                };
+            assert_eq!(config(of) != config(other), depends, "{method:?}");
+        }
+    }
+
+    #[test]
+    fn no_two_rows_have_the_same_settings() {
+        let of = |method: &Method| {
+            let config = method.config(Lengths::default(), VRex::default());
+            format!("{:?} {config:?}", method.penalty())
+        };
+        let all = Method::value_variants().iter().map(of);
+        let different: std::collections::BTreeSet<String> = all.collect();
+        assert_eq!(different.len(), Method::value_variants().len());
     }
 }

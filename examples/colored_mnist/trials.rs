@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     error::Error,
     fmt::Write,
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -56,17 +56,13 @@ pub fn of_trainings(output: &Path) -> Result<Option<(String, Value)>, Box<dyn Er
     }
     let (mut text, mut lines) = (String::new(), Vec::new());
     let sets: BTreeSet<Set> = of_row.keys().map(|(set, _)| *set).collect();
-    for (set, selection) in sets
-        .into_iter()
-        .flat_map(|set| SELECTIONS.map(|of| (set, of)))
-    {
+    let tables = sets.into_iter();
+    for (set, selection) in tables.flat_map(|set| SELECTIONS.map(|of| (set, of))) {
         let rows = of_row.iter().filter(|((of, _), _)| *of == set);
         let rows = rows.map(|((_, method), trials)| Line::new(set, selection, *method, trials));
         let rows = rows.collect::<roga::Result<Vec<Line>>>()?;
-        if rows
-            .iter()
-            .any(|line| line.accuracies.iter().any(Option::is_some))
-        {
+        let mut accuracies = rows.iter().flat_map(|line| &line.accuracies);
+        if accuracies.any(Option::is_some) {
             text += &table(set, selection, &rows);
             lines.extend(rows);
         }
@@ -78,7 +74,7 @@ pub fn of_trainings(output: &Path) -> Result<Option<(String, Value)>, Box<dyn Er
 }
 
 /// The folders so many levels down.
-fn trainings(folder: &Path, levels: usize) -> Result<Vec<std::path::PathBuf>, Box<dyn Error>> {
+fn trainings(folder: &Path, levels: usize) -> Result<Vec<PathBuf>, Box<dyn Error>> {
     let mut found = vec![folder.to_path_buf()];
     for _ in 0..levels {
         let below: Result<Vec<_>, _> = found.iter().map(|folder| folders(folder)).collect();
@@ -118,32 +114,41 @@ impl Line {
     }
 }
 
-/// The accuracy on the test domain of the checkpoint and setting that are chosen; none
-/// where a training that it takes is not over.
+/// The accuracy on the test domain of the checkpoint and setting that are chosen; none where a
+/// training that it takes is not over.
 fn chosen(trial: &Trial, turn: &DomainSplit, selection: Selection) -> roga::Result<Option<f64>> {
-    let test = &turn.test()[0];
-    let left_out = |domains: &[&Arc<str>]| domains.iter().map(|of| Arc::clone(of)).collect();
-    let score = |(draw, without): (u64, BTreeSet<Arc<str>>), step, domain: &Arc<str>| {
-        let rows = trial.get(&(draw, without))?;
-        rows.iter()
-            .find(|row| row.step == step && row.domain == *domain)
+    let candidates = candidates(trial, turn);
+    let complete = |of: &Candidate| {
+        selection != Selection::HeldOutDomain || of.held_out.len() == turn.train().len()
     };
-    let draws = trial
-        .keys()
-        .filter(|(_, without)| *without == left_out(&[test]));
+    if candidates.is_empty() || !candidates.iter().all(complete) {
+        return Ok(None);
+    }
+    let chosen = selection.choose(turn, &candidates)?;
+    let test = &turn.test()[0];
+    let row = score(trial, chosen.setting, &[test], chosen.step, test);
+    Ok(row.map(|row| row.inner))
+}
+
+/// All checkpoints of the trainings without the test domain.
+fn candidates(trial: &Trial, turn: &DomainSplit) -> Vec<Candidate> {
+    let test = &turn.test()[0];
+    let without_test = trial
+        .iter()
+        .filter(|((_, without), _)| *without == left_out(&[test]));
     let mut candidates = Vec::new();
-    for (draw, without) in draws {
-        let steps: BTreeSet<u64> = trial[&(*draw, without.clone())]
+    for ((draw, _), rows) in without_test {
+        for step in rows
             .iter()
+            .filter(|row| row.domain == *test)
             .map(|row| row.step)
-            .collect();
-        for step in steps {
+        {
             let outer = |domain: &Arc<str>| {
-                let row = score((*draw, without.clone()), step, domain)?;
+                let row = score(trial, *draw, &[test], step, domain)?;
                 Some((domain.clone(), row.outer))
             };
             let held_out = |domain: &Arc<str>| {
-                let row = score((*draw, left_out(&[test, domain])), step, domain)?;
+                let row = score(trial, *draw, &[test, domain], step, domain)?;
                 Some((domain.clone(), row.inner))
             };
             candidates.push(
@@ -154,15 +159,24 @@ fn chosen(trial: &Trial, turn: &DomainSplit, selection: Selection) -> roga::Resu
             );
         }
     }
-    let complete = |of: &Candidate| {
-        selection != Selection::HeldOutDomain || of.held_out.len() == turn.train().len()
-    };
-    if candidates.is_empty() || !candidates.iter().all(complete) {
-        return Ok(None);
-    }
-    let chosen = selection.choose(turn, &candidates)?;
-    let row = score((chosen.setting, left_out(&[test])), chosen.step, test);
-    Ok(row.map(|row| row.inner))
+    candidates
+}
+
+fn left_out(domains: &[&Arc<str>]) -> BTreeSet<Arc<str>> {
+    domains.iter().map(|of| Arc::clone(of)).collect()
+}
+
+/// The scores on a domain of a checkpoint of the training without some domains.
+fn score<'a>(
+    trial: &'a Trial,
+    draw: u64,
+    without: &[&Arc<str>],
+    step: u64,
+    domain: &Arc<str>,
+) -> Option<&'a Row> {
+    let rows = trial.get(&(draw, left_out(without)))?;
+    rows.iter()
+        .find(|row| row.step == step && row.domain == *domain)
 }
 
 fn table(set: Set, selection: Selection, lines: &[Line]) -> String {
@@ -171,30 +185,29 @@ fn table(set: Set, selection: Selection, lines: &[Line]) -> String {
     _ = writeln!(text, "| method | {} | mean | trials |", names.join(" | "));
     _ = writeln!(text, "|---{}|", "|---".repeat(names.len() + 2));
     for line in lines {
-        let cells = line.accuracies.iter();
-        let cells = cells.map(|of| of.map_or(String::new(), Mean::cell));
-        let means: Option<Vec<f64>> = line.accuracies.iter().map(|of| Some((*of)?.mean)).collect();
-        let mean = means.map_or(String::new(), |means| {
-            format!("{:.1}", Mean::of(&means).mean)
-        });
-        let cells: Vec<String> = cells.chain([mean, line.trials.to_string()]).collect();
-        _ = writeln!(text, "| {} | {} |", line.method.name(), cells.join(" | "));
+        let name = line.method.name();
+        text += &text_of(&name, &line.accuracies, line.trials);
         if let Some(published) = &line.published {
-            let means: Vec<f64> = published.iter().map(|(mean, _)| *mean).collect();
-            let cells = published
-                .iter()
-                .map(|(mean, error)| format!("{mean:.1} ± {error:.1}"));
-            let mean = format!("{:.1}", Mean::of(&means).mean);
-            let cells: Vec<String> = cells.chain([mean, "3".into()]).collect();
-            _ = writeln!(
-                text,
-                "| {}, published | {} |",
-                line.method.name(),
-                cells.join(" | ")
-            );
+            let published = published.iter().map(|(mean, error)| Mean {
+                mean: *mean,
+                error: Some(*error),
+            });
+            let published: Vec<_> = published.map(Some).collect();
+            text += &text_of(&format!("{name}, published"), &published, 3);
         }
     }
     text
+}
+
+fn text_of(name: &str, accuracies: &[Option<Mean>], trials: usize) -> String {
+    let cells = accuracies
+        .iter()
+        .map(|of| of.map_or(String::new(), Mean::cell));
+    let cells: Vec<String> = cells.collect();
+    let means: Option<Vec<f64>> = accuracies.iter().map(|of| Some((*of)?.mean)).collect();
+    let mean = means.map(|means| format!("{:.1}", Mean::of(&means).mean));
+    let (cells, mean) = (cells.join(" | "), mean.unwrap_or_default());
+    format!("| {name} | {cells} | {mean} | {trials} |\n")
 }
 
 #[cfg(test)]
