@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     environment::{Environment, Environments, FLIPS},
     fishr::AtHead,
-    method::{Lengths, Method, Penalty},
+    method::{Method, Penalty, Tuned},
     mnist::Digits,
     model::Mlp,
     terminal::say,
@@ -44,7 +44,7 @@ const ROWS: usize = 1000;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Restart {
     pub method: Method,
-    pub lengths: Lengths,
+    pub tuned: Tuned,
     pub seed: u64,
     pub number: u64,
     pub steps: u64,
@@ -134,7 +134,7 @@ impl Restart {
             lambda: 4.0 * self.weight(step).powi(2),
             anneal_steps: 0,
         };
-        let config = self.method.config(self.lengths, vrex);
+        let config = self.method.config(self.tuned, vrex);
         config.with_seed(self.seeds().run)
     }
 
@@ -294,7 +294,7 @@ mod tests {
     fn restart(method: Method) -> Restart {
         Restart {
             method,
-            lengths: Lengths::default(),
+            tuned: Tuned::default(),
             seed: 3,
             number: 1,
             steps: 7,
