@@ -69,6 +69,10 @@
 //! | [`search`] | random search over hyper-parameters, its journal and its cost |
 //! | [`metric`] | AUC, AP, EER and others by frame and by video, how sure they are, and DeLong's test |
 #![cfg_attr(
+    doc,
+    doc = "| [`methods`] | the methods, a page each, and how they compare |"
+)]
+#![cfg_attr(
     feature = "dataset",
     doc = "| [`how_do_i`] | answers with code: several loss terms, two optimizers, clipping, mixed precision, resuming, … |"
 )]
@@ -129,6 +133,45 @@ pub use error::{BoxError, Error, Result};
 #[cfg(all(any(doc, doctest), feature = "dataset"))]
 #[doc = include_str!("../docs/how-do-i.md")]
 pub mod how_do_i {}
+
+#[cfg(doc)]
+pub mod methods {
+    #![doc = include_str!("../docs/methods/mod.md")]
+
+    pub mod asam {
+        #![doc = include_str!("../docs/methods/asam.md")]
+    }
+    pub mod disam {
+        #![doc = include_str!("../docs/methods/disam.md")]
+    }
+    pub mod domain_sam {
+        #![doc = include_str!("../docs/methods/domain_sam.md")]
+    }
+    pub mod erm {
+        #![doc = include_str!("../docs/methods/erm.md")]
+    }
+    pub mod fishr {
+        #![doc = include_str!("../docs/methods/fishr.md")]
+    }
+    pub mod gsam {
+        #![doc = include_str!("../docs/methods/gsam.md")]
+    }
+    pub mod irm {
+        #![doc = include_str!("../docs/methods/irm.md")]
+    }
+    pub mod look_ahead {
+        #![doc = include_str!("../docs/methods/look_ahead.md")]
+    }
+    pub mod roga {
+        #![doc = include_str!("../docs/methods/roga.md")]
+    }
+    pub mod sagm {
+        #![doc = include_str!("../docs/methods/sagm.md")]
+    }
+    pub mod sam {
+        #![doc = include_str!("../docs/methods/sam.md")]
+    }
+}
 
 /// The README's code is compiled and run with the tests.
 #[cfg(all(doctest, feature = "dataset"))]

@@ -19,13 +19,18 @@ use crate::{Result, gradient::GramMatrix};
 /// Looks at the Gram matrix: no further pass, all $K$ gradients in memory. $d$ is
 /// $\bar g + \frac{1}{\tau} \sum_i w_i\\, g_i$, where $w$ are the weights of the shortest vector of the convex
 /// hull of $g_i + \tau \bar g$, and $\tau$ solves $\lVert \sum_i w_i\\, g_i \rVert = \tau c \lVert \bar g \rVert$;
-/// both are found up to rounding.
+/// both are found up to rounding. A hull whose distance from the origin is below a thousandth of
+/// its gradients' lengths counts as one that contains it, since a Gram matrix of 32 bits does not
+/// tell.
 ///
 /// Use it where the mean is what is wanted in the end, and no domain shall be left behind on the
 /// way. The direction may still conflict with a domain.
 ///
 /// Source: Liu, Liu, Jin, Stone and Liu, "Conflict-Averse Gradient Descent for Multi-task
-/// Learning", NeurIPS 2021, arXiv 2110.14048.
+/// Learning", NeurIPS 2021, arXiv 2110.14048. TorchJD's CAGrad is $d$, to its solver's tolerance,
+/// and 0 where the squared lengths add up to less than $10^{-4}$ or $\sum_i w_i\\, g_i$ is shorter
+/// than $10^{-4}$ of their root; here that is the vector of the ball nearest to $\bar g$ that is as
+/// good.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CaGrad {
@@ -49,15 +54,14 @@ impl Aggregator for CaGrad {
     }
 
     fn coefficients(&self, domains: &DomainStatistics<'_>, _: &mut Vec<f64>) -> Result<Vec<f64>> {
-        domains.from_gram(|weights, gram| self.conflict_averse(weights, gram))
+        domains.by_gram(|weights, gram| self.conflict_averse(weights, gram))
     }
 }
 
 impl CaGrad {
     fn conflict_averse(&self, weights: &[f64], gram: &GramMatrix) -> Vec<f64> {
         let ball = Ball::new(self.c, weights, gram);
-        // Also where it is not a number.
-        if !(ball.square_radius > 0.0) {
+        if ball.square_radius.is_nan() || ball.square_radius <= 0.0 {
             return weights.to_vec();
         }
         let point = ball.surface_point();

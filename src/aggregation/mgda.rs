@@ -32,7 +32,7 @@ impl Aggregator for Mgda {
     }
 
     fn coefficients(&self, domains: &DomainStatistics<'_>, _: &mut Vec<f64>) -> Result<Vec<f64>> {
-        domains.from_gram(|_, gram| min_norm_point(gram))
+        domains.by_gram(|_, gram| min_norm_point(gram))
     }
 }
 

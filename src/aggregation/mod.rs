@@ -111,7 +111,7 @@ pub trait Aggregator: std::fmt::Debug + Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`Error::Setting`](crate::Error::Setting), with the field, the rule and the value.
+    /// [`Error::Setting`], with the field, the rule and the value.
     fn check(&self) -> Result<()> {
         Ok(())
     }
@@ -126,7 +126,7 @@ pub trait Aggregator: std::fmt::Debug + Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`Error::Domains`](crate::Error::Domains) where the numbers that are needed are not finite,
+    /// [`Error::Domains`] where the numbers that are needed are not finite,
     /// not given, or not one for each domain. The state has not changed then.
     fn coefficients(
         &self,

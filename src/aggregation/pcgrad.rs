@@ -40,7 +40,7 @@ impl Aggregator for PcGrad {
     fn coefficients(&self, domains: &DomainStatistics<'_>, _: &mut Vec<f64>) -> Result<Vec<f64>> {
         // The last word keeps the draws apart from those of points and of dropout.
         let mut random = random([self.seed, domains.step(), 0, 1]);
-        domains.from_gram(|weights, gram| {
+        domains.by_gram(|weights, gram| {
             let mut order: Vec<usize> = (0..weights.len()).collect();
             let mut coefficients = vec![0.0; weights.len()];
             for (i, weight) in weights.iter().enumerate() {

@@ -121,7 +121,7 @@ impl<'a> DomainStatistics<'a> {
 
     /// The coefficients that a method finds from weights and Gram matrix alone, over the domains
     /// whose weight is not 0; the others' are 0.
-    pub(super) fn from_gram(
+    pub(super) fn by_gram(
         &self,
         method: impl FnOnce(&[f64], &GramMatrix) -> Vec<f64>,
     ) -> Result<Vec<f64>> {
@@ -175,7 +175,7 @@ mod tests {
     fn a_domain_of_weight_0_is_left_out() {
         let gram = GramMatrix::from_fn(3, |i, j| (10 * i + j) as f64);
         let domains = DomainStatistics::new(0, &[0.4, 0.0, 0.6]).with_gram(&gram);
-        let found = domains.from_gram(|weights, gram| {
+        let found = domains.by_gram(|weights, gram| {
             assert_eq!((weights, gram.row(1)), (&[0.4, 0.6][..], &[20.0, 22.0][..]));
             vec![7.0, 8.0]
         });

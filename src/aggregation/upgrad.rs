@@ -22,8 +22,8 @@ use crate::{Result, gradient::GramMatrix};
 /// **Recommended** where domains conflict.
 ///
 /// Source: Quinton and Rey, "Jacobian Descent for Multi-Objective Optimization", 2024, arXiv
-/// 2406.16232. TorchJD's UPGrad is this with a `regularization` of $10^{-4}$, and the mean's
-/// coefficients of zero where the trace is below $10^{-4}$.
+/// 2406.16232. TorchJD's UPGrad is this with a `regularization` of $10^{-4}$, and the mean where
+/// $\mathrm{tr}\\, G < 10^{-4}$; here no length is too small.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct UpGrad {
@@ -45,7 +45,7 @@ impl Aggregator for UpGrad {
     }
 
     fn coefficients(&self, domains: &DomainStatistics<'_>, _: &mut Vec<f64>) -> Result<Vec<f64>> {
-        domains.from_gram(|weights, gram| projected(weights, &self.regularized(gram)))
+        domains.by_gram(|weights, gram| projected(weights, &self.regularized(gram)))
     }
 }
 

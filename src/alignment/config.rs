@@ -72,7 +72,7 @@ pub enum Difference {
 /// so that $h = r \lVert \theta \rVert / \lVert v_i \rVert$, and $h$ is rounded to a power of two.
 /// The error of a one-sided difference is about $a\\, r + b\\, \epsilon / r$ with $\epsilon$ the
 /// resolution of the parameters, that of a central one $a\\, r^2 + b\\, \epsilon / r$, which is why
-/// the default is $r = \sqrt\epsilon$ and $r = \sqrt[3]\epsilon / 3$: 3.5e-4 and 1.6e-3 for parameters
+/// the default is $r = \sqrt\epsilon$ and $r = \epsilon^{1/3} / 3$: 3.5e-4 and 1.6e-3 for parameters
 /// of 32 bits. On a small net whose gradients of all four losses are known exactly, these have a
 /// relative error of about 1.5e-3 and 5e-5; a tenth or ten times of either has three to thirty times
 /// that. With parameters of 16 bits little is left: 3 % of $\lVert \theta \rVert$ (f16) is no

@@ -32,7 +32,10 @@ pub enum Aggregated {
 ///
 /// No further pass. A method that looks at losses or at the Gram matrix waits for the device once more
 /// for the clean gradients, and once for the perturbed ones. For the clean ones and the ascent, one
-/// gradient more in memory; for the perturbed ones, the $K$ of them. With
+/// gradient more in memory; for the perturbed ones, $K$ of them. What
+/// [`GroupDro`](crate::aggregation::GroupDro) keeps from step to step, for clean and for perturbed
+/// gradients by themselves, is in the training's record, and a skipped step leaves it as it was; burn's
+/// own checkpoints do not hold it. With
 /// [`step_joined`](super::RobustGradientAlignment::step_joined), the passes whose gradients are
 /// aggregated stay by themselves.
 ///

@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::{
     DomainLoss, NonFinite, Outcome, Pass, Quantity,
     readback::{Readback, Reading},
+    step::check_learning_rate,
 };
 use crate::{
     Error, Result,
@@ -135,13 +136,7 @@ impl Fish {
         L: DomainLoss<M>,
     {
         let lr = lr.into();
-        if !lr.base().is_finite() {
-            return Err(Error::Setting {
-                field: "lr",
-                rule: "be finite",
-                value: lr.base().to_string(),
-            });
-        }
+        check_learning_rate(&lr, model)?;
         let mut readback = Readback::default();
         let mut inner = self.inner.clone();
         let mut led_to = displaced(model, &[]);

@@ -328,7 +328,7 @@ impl ModuleVisitor for ParameterIds {
 }
 
 /// Refuses a learning rate that is not finite, of any parameter.
-fn check_learning_rate<M: Module>(lr: &ModuleLearningRate, model: &M) -> Result<()> {
+pub(super) fn check_learning_rate<M: Module>(lr: &ModuleLearningRate, model: &M) -> Result<()> {
     struct Rates<'a> {
         lr: &'a ModuleLearningRate,
         path: Vec<String>,

@@ -24,7 +24,10 @@ use crate::{
     reference_trajectories as trajectories,
 };
 
-const LOSSES: [(&str, fn(f64) -> AlignmentConfig); 4] = [
+/// A loss of the reference, and its settings with a weight.
+type Named = (&'static str, fn(f64) -> AlignmentConfig);
+
+const LOSSES: [Named; 4] = [
     ("inner_product", AlignmentConfig::inner_product),
     ("cosine", AlignmentConfig::cosine),
     ("variance", AlignmentConfig::variance),

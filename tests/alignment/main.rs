@@ -10,15 +10,24 @@ mod half;
 mod identities;
 mod numbers;
 mod parts;
+mod penalties;
 mod problems;
 mod process;
 #[cfg(feature = "dataset")]
 mod record;
 mod reference;
 mod reference_domainbed;
+mod reference_domainbed_loops;
 mod reference_sam;
 mod reference_torchjd;
 mod reference_trajectories;
 mod rules;
 mod settings;
 mod worked_cases;
+
+#[path = "../../examples/colored_mnist/fishr.rs"]
+mod fishr;
+#[path = "../../examples/colored_mnist/irm.rs"]
+mod irm;
+#[path = "../../examples/colored_mnist/residual.rs"]
+mod residual;

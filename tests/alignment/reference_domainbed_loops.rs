@@ -1,43 +1,33 @@
 //! Ten updates of DomainBed's Fish, IRM and Fishr.
 
-use burn::{
-    optim::GradientsParams,
-    tensor::{Device, Tensor},
-};
-use roga::optim::FishConfig;
+use burn::{optim::GradientsParams, tensor::Tensor};
+use roga::{domain::DomainBatches, optim::FishConfig};
 
 use crate::{
     fishr::{AtHead, Fishr},
     irm,
-    net::{LEARNING_RATE, Net, adam, cross_entropy, steps},
+    problems::device,
     reference::Reference,
+    reference_domainbed::{FILE, LEARNING_RATE, Net, adam, cross_entropy},
 };
 
 /// When the penalty gets its weight, and Adam is begun anew.
 const ANNEAL_STEP: usize = 5;
 
-fn file() -> Reference {
-    Reference::open("reference_domainbed_f32")
-}
-
-fn device() -> Device {
-    Device::flex().autodiff()
-}
-
 #[test]
 fn fish() {
-    let (file, device) = (file(), device());
-    let mut net = Net::begin(&file, &device);
+    let (file, device) = (Reference::open(FILE), device());
+    let mut net = Net::new(&file, &device);
     let mut fish = FishConfig::new().init(adam()).unwrap();
     let mut last_losses = Vec::new();
-    for (step, domains) in steps(&file, &device).iter().enumerate() {
+    for (step, domains) in file.batches(&device).into_iter().enumerate() {
+        let domains = DomainBatches::unnamed(domains).unwrap();
         let report = fish
-            .step(LEARNING_RATE, &mut net, domains, Net::loss)
+            .step(LEARNING_RATE, &mut net, &domains, Net::loss)
             .unwrap();
         assert!(!report.is_skipped());
         last_losses.push(report.domains.last().unwrap().loss);
-        let difference = net.difference(&file, &format!("Fish/step{step}"));
-        assert!(difference < 1e-5, "step {step}: {difference}");
+        net.check(&file, "Fish", step);
     }
     assert_all(&file, "Fish", last_losses.len());
     // What DomainBed's update returns: the last domain's loss.
@@ -57,13 +47,12 @@ fn penalties(
     weights: [f64; 2],
     mut penalty: impl FnMut(&[AtHead]) -> Tensor<1>,
 ) -> Vec<f64> {
-    let (file, device) = (file(), device());
-    let mut net = Net::begin(&file, &device);
+    let (file, device) = (Reference::open(FILE), device());
+    let mut net = Net::new(&file, &device);
     let mut optimizer = adam();
     let mut penalties = Vec::new();
-    for (step, domains) in steps(&file, &device).iter().enumerate() {
-        let at_heads = domains.iter().map(|(_, batch)| net.at_head(batch));
-        let at_heads: Vec<AtHead> = at_heads.collect();
+    for (step, domains) in file.batches(&device).iter().enumerate() {
+        let at_heads: Vec<AtHead> = domains.iter().map(|rows| net.at_head(rows)).collect();
         let losses = at_heads.iter().map(cross_entropy).collect();
         let penalty = penalty(&at_heads);
         penalties.push(f64::from(penalty.clone().into_scalar::<f32>()));
@@ -74,8 +63,7 @@ fn penalties(
         }
         let gradients = GradientsParams::from_grads(loss.backward(), &net);
         net = optimizer.step(LEARNING_RATE, net, gradients);
-        let difference = net.difference(&file, &format!("{method}/step{step}"));
-        assert!(difference < 1e-5, "{method}, step {step}: {difference}");
+        net.check(&file, method, step);
     }
     assert_all(&file, method, penalties.len());
     penalties
