@@ -60,6 +60,11 @@ pub struct Row {
     pub loss: f64,
     /// Between the environments' gradients.
     pub cosine: Option<f64>,
+    /// By how much the loss is higher at the ascending points.
+    pub sharpness: Option<f64>,
+    /// The norm of the mean gradient, and of the one that is stepped along.
+    pub mean_norm: Option<f64>,
+    pub update_norm: f64,
     /// The mean negative log-likelihood of the training environments.
     pub nll: Option<f64>,
     /// The method's penalty, where it has one.
@@ -205,6 +210,9 @@ fn step(
         step,
         loss: report.mean_loss(),
         cosine: report.mean_cosine(),
+        sharpness: report.mean_sharpness(),
+        mean_norm: report.mean_gradient_norm,
+        update_norm: report.update_gradient_norm,
         ..evaluated.unwrap_or_default()
     };
     if due {
@@ -286,6 +294,7 @@ mod tests {
     use std::fs;
 
     use burn::optim::GradientsParams;
+    use clap::ValueEnum;
     use roga::gradient::{combine, squared_norm};
 
     use super::*;
@@ -312,10 +321,10 @@ mod tests {
 
     #[test]
     fn killed_and_started_again_it_ends_alike() {
-        let data = drawn(240);
+        let data = drawn(48);
         let digits = Digits::read(data.path(), FILES[0]).unwrap();
         let device = Device::flex().autodiff();
-        for method in [Method::RogaSampled, Method::AlignCosine, Method::Fishr] {
+        for &method in Method::value_variants() {
             let restart = restart(method);
             let [whole, killed] = [(); 2].map(|()| tempfile::tempdir().unwrap());
             let expected = steps(&restart, &digits, whole.path());
