@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     domains::{Batch, Domain, Drawn, Part, Set, Stack},
     irm,
-    method::{Lengths, Method, Penalty},
+    method::{Method, Penalty, Tuned},
     mnist::Digits,
     model::MnistCnn,
     restart::EPSILON,
@@ -38,7 +38,7 @@ use crate::{
 pub struct Run {
     pub set: Set,
     pub method: Method,
-    pub lengths: Lengths,
+    pub tuned: Tuned,
     pub seed: u64,
     pub trial: u64,
     /// The number of the setting.
@@ -184,7 +184,7 @@ fn begin(
 }
 
 fn optimizer(run: &Run) -> roga::Result<RobustGradientAlignment> {
-    let config = run.method.config(run.lengths, VRex::default());
+    let config = run.method.config(run.tuned, VRex::default());
     let config = config.with_seed(run.seeds().run);
     config.init(AdamConfig::new().with_epsilon(EPSILON).init())
 }
@@ -279,7 +279,7 @@ mod tests {
         Run {
             set,
             method,
-            lengths: Lengths::default(),
+            tuned: Tuned::default(),
             seed: 1,
             trial: 0,
             draw: 0,

@@ -42,7 +42,7 @@ use roga::domain::{DomainSplit, Protocol};
 use device::device;
 use domainbed::{Run, Setting};
 use domains::Set;
-use method::{Lengths, Method};
+use method::{Method, Tuned};
 use mnist::{Digits, FILES};
 use restart::Restart;
 
@@ -88,7 +88,7 @@ struct Common {
     #[arg(long, default_value_t = 0)]
     seed: u64,
     #[command(flatten)]
-    lengths: Lengths,
+    tuned: Tuned,
     /// The device: flex (the CPU), or wgpu, vulkan, metal, cuda, rocm where the feature of that name
     /// was built in
     #[arg(long, value_name = "NAME", default_value = "flex")]
@@ -205,7 +205,7 @@ fn irm(args: &Irm) -> Result<(), Box<dyn Error>> {
         for &method in &common.methods {
             let restart = Restart {
                 method,
-                lengths: method.lengths(common.lengths),
+                tuned: method.tuned(common.tuned),
                 seed: common.seed,
                 number,
                 steps: args.steps,
@@ -237,7 +237,7 @@ fn domainbed(args: &Domainbed) -> Result<(), Box<dyn Error>> {
                     let run = Run {
                         set: args.set,
                         method,
-                        lengths: method.lengths(common.lengths),
+                        tuned: method.tuned(common.tuned),
                         seed: common.seed,
                         trial,
                         draw,

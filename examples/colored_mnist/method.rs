@@ -15,9 +15,9 @@ use crate::{
     irm,
 };
 
-/// The lengths and weights that methods go by; 0 where a method has none.
+/// What of the methods is tuned; 0 where a method has none of it.
 #[derive(Clone, Copy, Debug, PartialEq, clap::Args, Serialize, Deserialize)]
-pub struct Lengths {
+pub struct Tuned {
     /// The radius ρ of the ascents
     #[arg(long, default_value_t = Self::default().rho, allow_negative_numbers = true)]
     pub rho: f64,
@@ -27,14 +27,27 @@ pub struct Lengths {
     /// The weight of the alignment losses
     #[arg(long, value_name = "WEIGHT", default_value_t = Self::default().align, allow_negative_numbers = true)]
     pub align: f64,
+    /// Steps of ERM before a method perturbs or aligns
+    #[arg(long, value_name = "STEPS", default_value_t = Self::default().warmup)]
+    pub warmup: u64,
 }
 
-impl Default for Lengths {
+impl Tuned {
+    const NOTHING: Self = Self {
+        rho: 0.0,
+        gamma: 0.0,
+        align: 0.0,
+        warmup: 0,
+    };
+}
+
+impl Default for Tuned {
     fn default() -> Self {
         Self {
             rho: 0.05,
             gamma: 5e-4,
             align: 1.0,
+            warmup: 0,
         }
     }
 }
@@ -80,33 +93,50 @@ impl Method {
         value.as_ref().map_or("", PossibleValue::get_name).into()
     }
 
-    /// Those of the lengths that the method depends on.
-    pub fn lengths(self, Lengths { rho, gamma, align }: Lengths) -> Lengths {
-        let [rho, gamma, align] = match self {
-            Self::Sam => [rho, 0.0, 0.0],
+    /// What of it the method depends on.
+    pub fn tuned(self, tuned: Tuned) -> Tuned {
+        match self {
+            Self::Sam => Tuned {
+                gamma: 0.0,
+                align: 0.0,
+                ..tuned
+            },
             Self::Sagm
             | Self::RogaOwn
             | Self::RogaSampled
             | Self::RogaConsensus
-            | Self::RogaAll => [rho, gamma, 0.0],
+            | Self::RogaAll => Tuned {
+                align: 0.0,
+                ..tuned
+            },
             Self::AlignInnerProduct | Self::AlignCosine | Self::AlignVariance | Self::AlignNorm => {
-                [0.0, 0.0, align]
+                Tuned {
+                    rho: 0.0,
+                    gamma: 0.0,
+                    ..tuned
+                }
             }
-            _ => [0.0; 3],
-        };
-        Lengths { rho, gamma, align }
+            _ => Tuned::NOTHING,
+        }
     }
 
     /// Its settings. Those of V-REx are a matter of the set-up.
-    pub fn config(self, lengths: Lengths, vrex: VRex) -> Config {
-        let Lengths { rho, gamma, align } = lengths;
+    pub fn config(self, tuned: Tuned, vrex: VRex) -> Config {
+        let Tuned {
+            rho,
+            gamma,
+            align,
+            warmup,
+        } = tuned;
         let roga = |evaluation| {
-            Config::new()
-                .with_rho(rho)
-                .with_gamma(gamma)
-                .with_evaluation(evaluation)
+            let config = Config::new().with_rho(rho).with_gamma(gamma);
+            let config = config.with_evaluation(evaluation);
+            config.with_warmup_steps(warmup)
         };
-        let aligned = |loss| Config::erm().with_alignment(Some(loss));
+        let aligned = |loss: AlignmentConfig| {
+            let loss = loss.with_warmup_steps(warmup);
+            Config::erm().with_alignment(Some(loss))
+        };
         let aggregated = |method| {
             let aggregation = AggregationConfig::new(method);
             Config::erm().with_aggregation(Some(aggregation))
@@ -117,8 +147,8 @@ impl Method {
             Self::GroupDro => aggregated(GroupDro::default().into()),
             Self::PcGrad => aggregated(PcGrad::default().into()),
             Self::UpGrad => aggregated(UpGrad::default().into()),
-            Self::Sam => Config::sam(rho),
-            Self::Sagm => Config::sagm(rho, gamma),
+            Self::Sam => Config::sam(rho).with_warmup_steps(warmup),
+            Self::Sagm => Config::sagm(rho, gamma).with_warmup_steps(warmup),
             Self::RogaOwn => roga(Evaluation::Own),
             Self::RogaSampled => roga(Evaluation::Sampled),
             Self::RogaConsensus => roga(Evaluation::Consensus),
@@ -165,31 +195,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn settings_depend_on_the_lengths_that_are_named() {
-        let lengths = Lengths::default();
+    fn settings_depend_on_what_is_tuned_and_on_nothing_else() {
+        let changes: [fn(&mut Tuned); 4] = [
+            |tuned| tuned.rho = 0.1,
+            |tuned| tuned.gamma = 0.1,
+            |tuned| tuned.align = 0.1,
+            |tuned| tuned.warmup = 3,
+        ];
         for method in Method::value_variants() {
-            let of = method.lengths(lengths);
-            let config = |lengths| format!("{:?}", method.config(lengths, VRex::default()));
-            assert_eq!(config(of), config(lengths), "{method:?}");
-            let other = Lengths {
-                rho: 0.1,
-                gamma: 0.1,
-                align: 0.1,
-            };
-            let depends = of
-                != Lengths {
-                    rho: 0.0,
-                    gamma: 0.0,
-                    align: 0.0,
-                };
-            assert_eq!(config(of) != config(other), depends, "{method:?}");
+            let config = |tuned| format!("{:?}", method.config(tuned, VRex::default()));
+            let plain = Tuned::default();
+            assert_eq!(config(method.tuned(plain)), config(plain), "{method:?}");
+            for change in changes {
+                let mut changed = plain;
+                change(&mut changed);
+                let depends = method.tuned(changed) != method.tuned(plain);
+                assert_eq!(config(changed) != config(plain), depends, "{method:?}");
+            }
         }
     }
 
     #[test]
     fn no_two_rows_have_the_same_settings() {
         let of = |method: &Method| {
-            let config = method.config(Lengths::default(), VRex::default());
+            let config = method.config(Tuned::default(), VRex::default());
             format!("{:?} {config:?}", method.penalty())
         };
         let all = Method::value_variants().iter().map(of);

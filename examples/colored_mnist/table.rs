@@ -200,7 +200,7 @@ pub fn rebuild(output: &Path) -> Result<String, Box<dyn Error>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{method::Lengths, output::read_json};
+    use crate::{method::Tuned, output::read_json};
 
     #[test]
     fn means_and_errors_are_those_of_the_formulas() {
@@ -228,7 +228,7 @@ mod tests {
             std::fs::create_dir_all(&folder).unwrap();
             let settings = Restart {
                 method: Method::Erm,
-                lengths: Lengths::default(),
+                tuned: Tuned::default(),
                 seed: 0,
                 number,
                 steps: 501,
