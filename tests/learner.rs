@@ -30,8 +30,10 @@ use burn::{
 };
 use roga::{
     BoxError, Error,
+    aggregation::UpGrad,
+    alignment::AlignmentConfig,
     domain::{DomainBatches, DomainDataLoader, DomainDataLoaderBuilder},
-    optim::{Evaluation, RobustGradientAlignmentConfig, Schedule, StepReport},
+    optim::{AggregationConfig, Evaluation, RobustGradientAlignmentConfig, Schedule, StepReport},
     train::{RobustTrainStep, StepInput, StepMetric, StepOutput},
 };
 
@@ -169,14 +171,18 @@ fn loader(workers: usize, spoilt: &[usize]) -> DomainDataLoader<Row, Batch> {
     builder.build().unwrap()
 }
 
-/// The same weights at every call.
 fn net(interrupter: &Interrupter) -> Net {
+    net_of(&config(), interrupter)
+}
+
+/// The same weights at every call.
+fn net_of(config: &RobustGradientAlignmentConfig, interrupter: &Interrupter) -> Net {
     // Tests run side by side, and draw from the same generator.
     static SEED: Mutex<()> = Mutex::new(());
     let _seeded = SEED.lock().unwrap_or_else(PoisonError::into_inner);
     let device = device();
     device.seed(3);
-    let gradient = config().init_gradient().unwrap();
+    let gradient = config.init_gradient().unwrap();
     let net = Net {
         first: LinearConfig::new(2, 8).init(&device),
         norm: BatchNormConfig::new(8).init(&device),
@@ -224,6 +230,7 @@ struct Run<'a> {
     loader: DomainDataLoader<Row, Batch>,
     directory: &'a Path,
     fails_on: Option<usize>,
+    config: RobustGradientAlignmentConfig,
 }
 
 impl<'a> Run<'a> {
@@ -235,6 +242,7 @@ impl<'a> Run<'a> {
             loader: loader(0, &[]),
             directory,
             fails_on: None,
+            config: config(),
         }
     }
 
@@ -259,7 +267,7 @@ impl<'a> Run<'a> {
         if let Some(epoch) = self.resume {
             training = training.checkpoint(epoch);
         }
-        let mut net = net(&training.interrupter());
+        let mut net = net_of(&self.config, &training.interrupter());
         net.fails_on = self.fails_on;
         let seen = net.seen.clone();
         let result = training.launch(Learner::new(net, optimizer(), schedule()));
@@ -287,8 +295,16 @@ fn trained(run: impl FnOnce(&mut Run), strategy: ExecutionStrategy) -> Vec<u32> 
 
 /// The loop of [`RobustGradientAlignment::step`](roga::optim::RobustGradientAlignment::step).
 fn plain_loop(loader: &DomainDataLoader<Row, Batch>, epochs: usize) -> (Vec<u32>, usize) {
-    let mut net = net(&Interrupter::new());
-    let mut optim = config().init(optimizer()).unwrap();
+    plain_loop_of(&config(), loader, epochs)
+}
+
+fn plain_loop_of(
+    config: &RobustGradientAlignmentConfig,
+    loader: &DomainDataLoader<Row, Batch>,
+    epochs: usize,
+) -> (Vec<u32>, usize) {
+    let mut net = net_of(config, &Interrupter::new());
+    let mut optim = config.init(optimizer()).unwrap();
     let (mut schedule, mut skipped) = (schedule(), 0);
     for domains in (0..epochs).flat_map(|_| loader.iter()) {
         let rate = schedule.step();
@@ -306,6 +322,22 @@ fn one_device_equals_the_plain_loop() {
     assert_eq!(trained(|_| (), single()), expected);
     let workers = |run: &mut Run| run.loader = loader(2, &[]);
     assert_eq!(trained(workers, single()), expected);
+}
+
+#[test]
+fn alignment_and_aggregation_are_those_of_the_plain_loop() {
+    let (without, _) = plain_loop(&loader(0, &[]), 2);
+    for config in [
+        config().with_alignment(Some(AlignmentConfig::cosine(0.1))),
+        config().with_aggregation(Some(AggregationConfig::new(UpGrad::default().into()))),
+        RobustGradientAlignmentConfig::group_dro(0.1),
+    ] {
+        let (expected, skipped) = plain_loop_of(&config, &loader(0, &[]), 2);
+        assert_eq!(skipped, 0);
+        assert_ne!(expected, without, "{config}");
+        let set = |run: &mut Run| run.config = config.clone();
+        assert_eq!(trained(set, single()), expected, "{config}");
+    }
 }
 
 #[test]
