@@ -19,10 +19,12 @@ use burn::{
 use libtest_mimic::{Arguments, Failed, Trial};
 use problems::{Batch, Loss, Net, Point, batches, domains, joined_losses};
 use roga::{
+    aggregation::UpGrad,
+    alignment::{AlignmentConfig, Difference},
     domain::MicroBatches,
     optim::{
-        Evaluation, Outcome, Pass, Quantity, RobustGradientAlignmentConfig as Config, Schedule,
-        StepReport, micro_batched,
+        AggregationConfig, Evaluation, Outcome, Pass, Quantity,
+        RobustGradientAlignmentConfig as Config, Schedule, StepReport, micro_batched,
     },
     perturbation::Adaptive,
 };
@@ -65,6 +67,22 @@ fn main() -> ExitCode {
         ("joined", roga(), Way::Joined),
         ("joined_sagm", Config::sagm(0.1, 5e-4), Way::Joined),
         ("in_parts", roga(), Way::InParts),
+        ("gsam", Config::gsam(0.1, 0.2), Way::Separate),
+        (
+            // A difference divides rounding by its length: the longer one of the two.
+            "aligned",
+            roga().with_alignment(Some(
+                AlignmentConfig::cosine(0.01).with_difference(Difference::Central),
+            )),
+            Way::Separate,
+        ),
+        (
+            "unconflicting",
+            roga().with_aggregation(Some(AggregationConfig::new(UpGrad::default().into()))),
+            Way::Separate,
+        ),
+        ("group_dro", Config::group_dro(0.1), Way::Separate),
+        ("and_mask", Config::and_mask(1.0), Way::Separate),
     ] {
         let device = device.clone();
         let ignored = device.is_none() && !required;
