@@ -150,6 +150,16 @@ pub enum Error {
     Pictures(crate::detector::data::Problems),
 }
 
+impl Error {
+    /// That a file cannot be used.
+    pub(crate) fn file(path: &std::path::Path, reason: impl fmt::Display) -> Self {
+        Self::File {
+            path: path.into(),
+            reason: reason.to_string(),
+        }
+    }
+}
+
 /// Text of a data set, with what a terminal would obey written out.
 ///
 /// Control characters move the cursor or clear the screen, and marks of direction let a name read

@@ -30,6 +30,8 @@ mod table;
 mod terminal;
 mod training;
 mod trials;
+#[path = "../deepfake/whole_file.rs"]
+mod whole_file;
 
 use std::{
     collections::BTreeSet, error::Error, path::PathBuf, process::ExitCode, sync::Arc,

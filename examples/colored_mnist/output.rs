@@ -3,20 +3,16 @@
 use std::{
     error::Error,
     fs,
-    io::Write,
     path::{Path, PathBuf},
 };
 
 use serde::de::DeserializeOwned;
-use tempfile::NamedTempFile;
 
-/// Writes a file beside its place and renames it: no half of a file is ever seen.
+use crate::whole_file;
+
 pub fn write(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), Box<dyn Error>> {
-    let failed = |error: std::io::Error| format!("{}: {error}", path.display());
-    let mut beside = NamedTempFile::new_in(path.parent().unwrap_or(path)).map_err(failed)?;
-    beside.write_all(bytes.as_ref()).map_err(failed)?;
-    beside.persist(path).map_err(|error| failed(error.error))?;
-    Ok(())
+    let failed = |error| format!("{}: {error}", path.display());
+    Ok(whole_file::write(path, bytes).map_err(failed)?)
 }
 
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Box<dyn Error>> {

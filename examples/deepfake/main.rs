@@ -27,6 +27,7 @@ mod search;
 mod settings;
 mod terminal;
 mod training;
+mod whole_file;
 
 use std::{error::Error, io, path::PathBuf, process::ExitCode};
 

@@ -22,6 +22,7 @@ use roga::{
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
+pub use crate::whole_file::write;
 use crate::{
     command::compare::turn_name,
     data::{Counts, Data},
@@ -645,11 +646,4 @@ fn difference(ours: &Table, theirs: &Table) -> Option<String> {
 pub fn file_name(name: &str) -> String {
     let other = |c: char| c.is_control() || r#"/\:*?"<>|"#.contains(c);
     name.replace(other, "-")
-}
-
-/// Writes a file beside its place and renames it: no half of a file is ever seen.
-pub fn write(path: &Path, text: &str) -> io::Result<()> {
-    let beside = path.with_extension("part");
-    fs::write(&beside, text)?;
-    fs::rename(&beside, path)
 }

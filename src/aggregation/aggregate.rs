@@ -122,19 +122,10 @@ fn read<M: Module>(
         .iter()
         .map(|loss| readback.push(loss.clone().inner()))
         .collect();
-    let products: Option<Vec<Vec<Reading>>> = (needs == Needs::Gram).then(|| {
-        let rows = gram(model, gradients).into_iter();
-        rows.map(|row| {
-            row.into_iter()
-                .map(|product| readback.push(product))
-                .collect()
-        })
-        .collect()
-    });
+    let rows = (needs == Needs::Gram).then(|| readback.push_rows(&gram(model, gradients)));
     readback.wait()?;
     let losses = losses.into_iter().map(|loss| readback.get(loss)).collect();
-    let gram =
-        products.map(|rows| GramMatrix::from_fn(rows.len(), |i, j| readback.get(rows[i][j])));
+    let gram = rows.map(|rows| readback.gram_matrix(&rows));
     Ok((losses, gram))
 }
 

@@ -149,7 +149,7 @@ impl AverageRecord {
         let path = path.as_ref();
         self.into_writer()
             .write_to_file(path)
-            .map_err(|error| file(path, error))
+            .map_err(|error| Error::file(path, error))
     }
 
     /// Reads a file.
@@ -159,8 +159,8 @@ impl AverageRecord {
     /// [`Error::File`] where it cannot be read, is something else, or is of a later version.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let reader = Reader::from_file(path).map_err(|error| file(path, error))?;
-        Self::from_reader(reader).map_err(|error| file(path, error))
+        let reader = Reader::from_file(path).map_err(|error| Error::file(path, error))?;
+        Self::from_reader(reader).map_err(|error| Error::file(path, error))
     }
 
     /// The file in memory.
@@ -270,13 +270,6 @@ fn damaged(error: impl fmt::Display) -> Error {
     Error::Record {
         rule: "be whole",
         found: error.to_string(),
-    }
-}
-
-fn file(path: &Path, error: impl fmt::Display) -> Error {
-    Error::File {
-        path: path.into(),
-        reason: error.to_string(),
     }
 }
 

@@ -8,14 +8,14 @@ use burn::{
 use rand::rngs::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use super::{measure::numbers, sharpness::check_rho};
+use super::{measure::gram_matrix, sharpness::check_rho};
 use crate::{
     Error, Result,
     domain::{
         DomainBatches,
         shuffle::{normal, random},
     },
-    gradient::{accumulate, combine, squared_norm, widen},
+    gradient::{accumulate, combine, widen},
     optim::DomainLoss,
     perturbation::displaced,
 };
@@ -86,14 +86,8 @@ impl Direction {
             Self::Random { seed } => filter_normalized(model, *seed),
             Self::Ascent { domain, rho } => {
                 let gradient = mean_gradient(model, batches, domain, loss)?;
-                let norm = match squared_norm(model, &gradient) {
-                    Some(square) => numbers(vec![square.sqrt()])?,
-                    None => Vec::new(),
-                };
-                let scale = match norm.first() {
-                    Some(norm) if *norm != 0.0 => rho / norm,
-                    _ => 0.0,
-                };
+                let norm = gram_matrix(model, std::slice::from_ref(&gradient))?.norm(0);
+                let scale = if norm == 0.0 { 0.0 } else { rho / norm };
                 Ok(combine(model, &[(scale, &gradient)]))
             }
         }

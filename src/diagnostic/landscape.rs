@@ -6,14 +6,13 @@ use serde::Serialize;
 use super::{
     Direction, LossValue,
     estimate::number,
-    measure::{check_same, forward, no_batches, numbers},
+    measure::{check_same, forward, gram_matrix, no_batches},
     table::Table,
 };
 use crate::{
     Error, Result,
     domain::DomainBatches,
     error::Printable,
-    gradient::{dot, squared_norm},
     optim::DomainLoss,
     perturbation::{Displacement, displaced},
 };
@@ -187,21 +186,9 @@ fn domains_of<B>(batches: &[DomainBatches<B>]) -> Result<Vec<Arc<str>>> {
 
 /// The directions' norms, and the cosine between them where there are two.
 fn geometry<M: Module>(model: &M, vectors: &[GradientsParams]) -> Result<(Vec<f64>, Option<f64>)> {
-    let mut norms = Vec::new();
-    for vector in vectors {
-        let square = numbers(squared_norm(model, vector).into_iter().collect())?;
-        norms.push(square.first().copied().unwrap_or(0.0).sqrt());
-    }
-    let ([first, second], [a, b]) = (vectors, norms.as_slice()) else {
-        return Ok((norms, None));
-    };
-    let product = numbers(dot(model, first, second).into_iter().collect())?;
-    let product = product.first().copied().unwrap_or(0.0);
-    let cosine = match a * b {
-        0.0 => 0.0,
-        lengths => (product / lengths).clamp(-1.0, 1.0),
-    };
-    Ok((norms, Some(cosine)))
+    let gram = gram_matrix(model, vectors)?;
+    let norms = (0..vectors.len()).map(|i| gram.norm(i)).collect();
+    Ok((norms, (vectors.len() > 1).then(|| gram.cosine(0, 1))))
 }
 
 /// The domains' losses on a grid around a model: see [`LandscapeConfig`].

@@ -1,6 +1,6 @@
 use burn::tensor::Tensor;
 
-use crate::{BoxError, Error, Result};
+use crate::{BoxError, Error, Result, optim::check_shape};
 
 /// What a loss closure may return where only the loss is looked at: a `Tensor<1>` of shape `[1]`,
 /// or a `Result` of it.
@@ -16,14 +16,8 @@ pub trait LossValue {
 
 impl LossValue for Tensor<1> {
     fn value(self, domain: &str) -> Result<Tensor<1>> {
-        match self.dims() {
-            [1] => Ok(self),
-            [numbers] => Err(Error::Loss {
-                domain: domain.into(),
-                rule: "be one number, a tensor of shape [1]",
-                found: format!("its shape is [{numbers}]"),
-            }),
-        }
+        check_shape(&self, domain)?;
+        Ok(self)
     }
 }
 

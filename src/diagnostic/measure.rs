@@ -1,10 +1,13 @@
-use burn::{module::Module, tensor::Tensor};
+use burn::{module::Module, optim::GradientsParams};
 
 use super::LossValue;
 use crate::{
     BoxError, Error, Result,
     domain::DomainBatches,
-    optim::{DomainLoss, RobustGradient, RobustGradientAlignmentConfig, StepReport},
+    gradient::{GramMatrix, gram},
+    optim::{
+        DomainLoss, RobustGradient, RobustGradientAlignmentConfig, StepReport, readback::Readback,
+    },
     perturbation::displaced,
 };
 
@@ -57,18 +60,15 @@ pub(super) fn no_batches() -> Error {
     }
 }
 
-/// Numbers of shape `[1]`, read back in one wait.
-pub(super) fn numbers(tensors: Vec<Tensor<1>>) -> Result<Vec<f64>> {
-    let Some((device, dtype)) = tensors.first().map(|first| (first.device(), first.dtype())) else {
-        return Ok(Vec::new());
-    };
-    let alike = tensors
-        .into_iter()
-        .map(|tensor| tensor.to_device(&device).cast(dtype));
-    let data = Tensor::cat(alike.collect(), 0)
-        .try_into_data()
-        .map_err(|error| Error::Device(format!("{error:?}")))?;
-    Ok(data.iter::<f64>().collect())
+/// The Gram matrix of gradients, in one wait.
+pub(super) fn gram_matrix<M: Module>(
+    model: &M,
+    gradients: &[GradientsParams],
+) -> Result<GramMatrix> {
+    let mut readback = Readback::default();
+    let rows = readback.push_rows(&gram(model, gradients));
+    readback.wait()?;
+    Ok(readback.gram_matrix(&rows))
 }
 
 /// The losses of all domains in their order, means over the batches: forward passes alone.
@@ -81,17 +81,19 @@ where
     M: Module,
     L: LossValue,
 {
+    let domains = batches.first().ok_or_else(no_batches)?.len();
+    let mut readback = Readback::default();
     let mut losses = Vec::new();
     for batch in batches {
         for (name, rows) in batch.iter() {
-            losses.push(loss(model, rows).value(name)?);
+            losses.push(readback.push(loss(model, rows).value(name)?));
         }
     }
-    let losses = numbers(losses)?;
-    let domains = batches.first().ok_or_else(no_batches)?.len();
+    readback.wait()?;
     let mean = |domain: usize| {
         let of_domain = losses.iter().skip(domain).step_by(domains);
-        of_domain.sum::<f64>() / batches.len() as f64
+        let sum: f64 = of_domain.map(|loss| readback.get(*loss)).sum();
+        sum / batches.len() as f64
     };
     Ok((0..domains).map(mean).collect())
 }

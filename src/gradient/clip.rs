@@ -75,8 +75,8 @@ pub(crate) fn times<M: Module>(
                 let dtype = tensor.dtype();
                 let wide = widen(tensor);
                 let factor = self.factor.clone().to_device(&wide.device());
-                let product = wide.clone() * factor.cast(wide.dtype()).reshape([1; D]);
-                self.gradient.register(id, product.cast(dtype));
+                let factor = factor.cast(wide.dtype()).reshape([1; D]);
+                self.gradient.register(id, (wide * factor).cast(dtype));
             }
         }
     }

@@ -86,17 +86,22 @@ impl GramMatrix {
 
     /// $G_{ij} / \sqrt{G_{ii} G_{jj}}$, in $[-1, 1]$; 0 where one of the gradients is zero.
     pub fn cosine(&self, i: usize, j: usize) -> f64 {
-        let norms = self.norm(i) * self.norm(j);
-        if norms == 0.0 {
-            0.0
-        } else {
-            (self.get(i, j) / norms).clamp(-1.0, 1.0)
-        }
+        cosine(self.get(i, j), self.norm(i), self.norm(j))
     }
 
     /// Whether every entry is finite.
     pub fn is_finite(&self) -> bool {
         self.entries.iter().all(|entry| entry.is_finite())
+    }
+}
+
+/// $\langle a, b \rangle / (\lVert a \rVert \lVert b \rVert)$, and 0 where one of them is zero.
+pub(crate) fn cosine(inner_product: f64, a: f64, b: f64) -> f64 {
+    let norms = a * b;
+    if norms == 0.0 {
+        0.0
+    } else {
+        (inner_product / norms).clamp(-1.0, 1.0)
     }
 }
 

@@ -22,3 +22,4 @@ pub use algebra::{accumulate, combine, dot, finite_probe, gram, like_parameters,
 pub use clip::clip_by_global_norm;
 pub(crate) use clip::times;
 pub use matrix::GramMatrix;
+pub(crate) use matrix::cosine;

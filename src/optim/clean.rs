@@ -44,15 +44,28 @@ pub(crate) struct Seen {
 }
 
 impl Clean {
+    /// The mean gradient alone.
+    fn of_mean(mean: GradientsParams, mean_norm: Option<Tensor<1>>) -> Self {
+        Self {
+            gradients: Vec::new(),
+            norms: Vec::new(),
+            mean,
+            mean_norm,
+            aggregated: None,
+            plain: None,
+            climbed: None,
+            scale: None,
+        }
+    }
+
     /// Of the numbers that have been read back.
     pub fn seen(&self, needs: Needs, readings: &CleanReadings, read: &Readback) -> Seen {
         let losses = readings.losses.iter().filter(|_| needs != Needs::Nothing);
         let losses = losses.map(|loss| read.get(*loss));
         let (square, epsilon) = self.scale.unwrap_or_default();
-        let entry = |i, j| readings.inner_product(i, j, read);
         Seen {
             losses: losses.collect(),
-            gram: (needs == Needs::Gram).then(|| GramMatrix::from_fn(readings.losses.len(), entry)),
+            gram: (needs == Needs::Gram).then(|| read.gram_matrix(&readings.gram)),
             scale: Scale {
                 norm: read.get(square).sqrt(),
                 epsilon,
@@ -155,11 +168,7 @@ impl RobustGradient {
                 .collect(),
             _ => vec![None; gradients.len()],
         };
-        let mut read = |number: &Option<Tensor<1>>| readback.push(number.clone());
-        let gram = gram
-            .iter()
-            .map(|row| row.iter().map(&mut read).collect())
-            .collect();
+        let gram = readback.push_rows(&gram);
         let scale = at.aligning.is_some().then(|| {
             let (square, epsilon) = parameters_squared_norm(at.model);
             (readback.push(square), epsilon)
@@ -168,12 +177,8 @@ impl RobustGradient {
         let clean = Clean {
             gradients,
             norms: squares.into_iter().map(|s| s.map(Tensor::sqrt)).collect(),
-            mean,
-            mean_norm,
-            aggregated: None,
-            plain: None,
-            climbed: None,
             scale,
+            ..Clean::of_mean(mean, mean_norm)
         };
         let readings = CleanReadings {
             losses,
@@ -201,16 +206,7 @@ impl RobustGradient {
         let mean = combine(at_theta, &[(sum.unit, &sum.sum)]);
         let (mean_norm, mean_square) = self.mean_norms(readback, at, &mean);
         let mut push = |number: Option<Tensor<1>>| readback.push(number);
-        let clean = Clean {
-            gradients: Vec::new(),
-            norms: Vec::new(),
-            mean,
-            mean_norm,
-            aggregated: None,
-            plain: None,
-            climbed: None,
-            scale: None,
-        };
+        let clean = Clean::of_mean(mean, mean_norm);
         let readings = CleanReadings {
             losses: losses.into_iter().map(|loss| push(Some(loss))).collect(),
             gram: vec![Vec::new(); at.weights.len()],

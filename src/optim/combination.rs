@@ -11,7 +11,7 @@ use super::{
 use crate::{
     Result,
     aggregation::{Aggregator, DomainStatistics, Needs, combined},
-    gradient::{GramMatrix, combine, dot, gram, like_parameters, squared_norm, times},
+    gradient::{combine, dot, gram, like_parameters, squared_norm, times},
 };
 
 /// Step 4, and what the host has to do for it and for the points.
@@ -69,10 +69,7 @@ impl RobustGradient {
         };
         let needs = aggregating.method.needs();
         if needs == Needs::Gram {
-            let rows = gram(at.model, &sums.kept).into_iter();
-            readings.kept = rows
-                .map(|row| row.into_iter().map(|entry| readback.push(entry)).collect())
-                .collect();
+            readings.kept = readback.push_rows(&gram(at.model, &sums.kept));
         }
         if needs != Needs::Nothing {
             readback.wait()?;
@@ -82,8 +79,7 @@ impl RobustGradient {
         }
         let parts = sums.parts.iter().filter(|_| needs != Needs::Nothing);
         let losses: Vec<f64> = parts.map(|part| part.loss(readback)).collect();
-        let gram = (needs == Needs::Gram)
-            .then(|| GramMatrix::from_fn(losses.len(), |i, j| readback.get(readings.kept[i][j])));
+        let gram = (needs == Needs::Gram).then(|| readback.gram_matrix(&readings.kept));
         // The weights at the points need not add up to 1 in every draw.
         let sum: f64 = sums.parts.iter().map(|part| part.weight).sum();
         let shares = sums.parts.iter().map(|part| part.weight / sum);

@@ -158,7 +158,8 @@ where
     }
 }
 
-fn check_shape(loss: &Tensor<1>, domain: &str) -> Result<()> {
+/// Refuses a loss that is not one number.
+pub(crate) fn check_shape(loss: &Tensor<1>, domain: &str) -> Result<()> {
     let [numbers] = loss.dims();
     if numbers == 1 {
         return Ok(());

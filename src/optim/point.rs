@@ -214,7 +214,7 @@ impl RobustGradient {
                 sums.perturbed.add(at.model, sum.unit, sum.sum);
             }
         }
-        if keeps {
+        if keeps && self.config().report {
             let parts = sums.parts.iter().map(|part| part.weight).zip(&sums.kept);
             let parts: Vec<_> = parts.skip(first_kept).collect();
             let sum = combine(at.model, &parts);

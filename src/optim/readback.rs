@@ -1,10 +1,10 @@
 use burn::tensor::{Tensor, Transaction};
 
-use crate::{Error, Result};
+use crate::{Error, Result, gradient::GramMatrix};
 
 /// Numbers that stay on the device until all of them are read back in one wait.
 ///
-/// A step waits at its end, and once before that where a setting needs numbers on the host to go on.
+/// A step waits at its end, and before that where a setting needs numbers on the host to go on.
 #[derive(Default)]
 pub(crate) struct Readback {
     read: Vec<f64>,
@@ -29,8 +29,24 @@ impl Readback {
         }))
     }
 
+    /// Registers the rows of [`gram`](crate::gradient::gram).
+    pub fn push_rows(&mut self, rows: &[Vec<Option<Tensor<1>>>]) -> Vec<Vec<Reading>> {
+        let mut push = |number: &Option<Tensor<1>>| self.push(number.clone());
+        let rows = rows.iter();
+        rows.map(|row| row.iter().map(&mut push).collect())
+            .collect()
+    }
+
+    /// The Gram matrix whose lower triangle was registered.
+    pub fn gram_matrix(&self, rows: &[Vec<Reading>]) -> GramMatrix {
+        GramMatrix::from_fn(rows.len(), |i, j| self.get(rows[i][j]))
+    }
+
     /// Waits for the device, once, for all that was registered since the last time.
     pub fn wait(&mut self) -> Result<()> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
         let transaction = std::mem::take(&mut self.pending)
             .into_iter()
             .fold(Transaction::default(), Transaction::register);

@@ -277,7 +277,7 @@ impl RobustGradientAlignmentRecord {
         let path = path.as_ref();
         self.into_writer()
             .write_to_file(path)
-            .map_err(|error| file(path, error))
+            .map_err(|error| Error::file(path, error))
     }
 
     /// Reads a file.
@@ -287,8 +287,8 @@ impl RobustGradientAlignmentRecord {
     /// [`Error::File`] where it cannot be read, is something else, or is of a later version.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let reader = Reader::from_file(path).map_err(|error| file(path, error))?;
-        Self::from_reader(reader).map_err(|error| file(path, error))
+        let reader = Reader::from_file(path).map_err(|error| Error::file(path, error))?;
+        Self::from_reader(reader).map_err(|error| Error::file(path, error))
     }
 
     /// The file in memory.
@@ -624,12 +624,5 @@ fn unwritable(error: impl fmt::Display) -> Error {
     Error::Record {
         rule: "be written",
         found: error.to_string(),
-    }
-}
-
-fn file(path: &Path, error: impl fmt::Display) -> Error {
-    Error::File {
-        path: path.into(),
-        reason: error.to_string(),
     }
 }

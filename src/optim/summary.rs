@@ -8,6 +8,7 @@ use super::{
     evaluation::{Point, PointAscent},
     readback::{Readback, Reading},
 };
+use crate::gradient::cosine;
 
 /// Everything that is read back in a step, as far as it is known.
 pub(crate) struct StepReadings<'a> {
@@ -316,15 +317,5 @@ impl<'a> StepReadings<'a> {
                     quantity,
                 })
             })
-    }
-}
-
-/// $\langle a, b \rangle / (\lVert a \rVert \lVert b \rVert)$, and 0 where one of them is zero.
-fn cosine(inner_product: f64, a: f64, b: f64) -> f64 {
-    let norms = a * b;
-    if norms == 0.0 {
-        0.0
-    } else {
-        (inner_product / norms).clamp(-1.0, 1.0)
     }
 }

@@ -8,7 +8,7 @@ use roga::{
         UpGrad, VRex, aggregate,
     },
     alignment::AlignmentConfig,
-    domain::{DomainBatches, JoinedBatch},
+    domain::DomainBatches,
     optim::{
         Aggregated, AggregationConfig, Ascent, Evaluation, Outcome, Pass,
         RobustGradientAlignmentConfig as Config,
@@ -17,10 +17,9 @@ use roga::{
 };
 
 use crate::{
+    aggregation,
     problems::{
-        Batch, EVALUATIONS, Loss, Mlp, Net, Point, assert_close, batches, device, domains,
-        gradient_and_report, gradient_of, joined_losses, momentum, net_loss, optimizer_state,
-        uneven, values, waves,
+        Batch, EVALUATIONS, Loss, Net, Point, apart_and_joined, assert_close, batches, device, domains, gradient_and_report, gradient_of, momentum, net_loss, optimizer_state, values, waves,
     },
     reference::{Reference, Rows},
     reference_domainbed::{FILE, LEARNING_RATE, Net as DomainBedNet, adam},
@@ -29,22 +28,12 @@ use crate::{
 const THETA: [f32; 3] = [0.3, -0.8, 1.1];
 const OF: [Aggregated; 3] = [Aggregated::Clean, Aggregated::Perturbed, Aggregated::Both];
 
-fn methods() -> [Aggregation; 9] {
-    [
-        Sum.into(),
-        PcGrad::default().into(),
-        Mgda.into(),
-        UpGrad::default().into(),
-        CaGrad::default().into(),
-        GroupDro { eta: 0.5 }.into(),
-        VRex {
-            lambda: 2.0,
-            anneal_steps: 0,
-        }
-        .into(),
-        Disam::default().into(),
-        AndMask { tau: 0.5 }.into(),
-    ]
+/// All but the mean.
+fn methods() -> Vec<Aggregation> {
+    let methods = aggregation::methods().into_iter();
+    methods
+        .filter(|method| *method != Aggregation::default())
+        .collect()
 }
 
 fn with(config: &Config, method: impl Into<Aggregation>, of: Aggregated) -> Config {
@@ -307,8 +296,6 @@ proptest! {
 
 #[test]
 fn joined_passes_are_the_same_step() {
-    let device = device();
-    let domains = uneven(0, &device);
     for base in [Config::erm(), Config::sagm(0.1, 0.05), Config::new().with_rho(0.1)] {
         for method in methods() {
             for of in OF {
@@ -316,20 +303,7 @@ fn joined_passes_are_the_same_step() {
                 if config.init_gradient().is_err() {
                     continue;
                 }
-                let (mut one, mut joined) = (Mlp::new(&device), Mlp::new(&device));
-                let loss = |model: &Mlp, batch: &Batch| model.loss(batch);
-                let mut optim = config.init(momentum()).unwrap();
-                let expected = optim.step(0.05, &mut one, &domains, loss).unwrap();
-                let mut optim = config.init(momentum()).unwrap();
-                let report = optim.step_joined(
-                    0.05,
-                    &mut joined,
-                    &domains,
-                    |model: &Mlp, batch: &JoinedBatch<Batch>| {
-                        joined_losses(model.forward(batch.batch().x.clone()), batch)
-                    },
-                );
-                let report = report.unwrap();
+                let ([one, joined], [expected, report]) = apart_and_joined(&config);
                 assert!(!report.is_skipped() && !expected.is_skipped());
                 // A sign that rounding turns over is a mask's.
                 if method != (AndMask { tau: 0.5 }).into() {
@@ -437,7 +411,7 @@ fn conflicting() -> Vec<Loss> {
 
 #[test]
 fn no_two_methods_are_the_same_where_all_domains_conflict() {
-    let mut all = methods().to_vec();
+    let mut all = methods();
     all.extend([
         Mean.into(),
         PcGrad { seed: 1 }.into(),

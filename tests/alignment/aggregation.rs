@@ -9,7 +9,8 @@ use roga::{
     gradient::GramMatrix,
 };
 
-fn methods() -> [Aggregation; 10] {
+/// One of each.
+pub fn methods() -> [Aggregation; 10] {
     [
         Mean.into(),
         Sum.into(),
@@ -24,7 +25,7 @@ fn methods() -> [Aggregation; 10] {
         }
         .into(),
         Disam::default().into(),
-        AndMask::default().into(),
+        AndMask { tau: 0.5 }.into(),
     ]
 }
 

@@ -6,7 +6,6 @@ use burn::{module::Module, tensor::Tensor};
 use roga::{
     Error,
     alignment::{AlignmentConfig, AlignmentLoss, Difference, Variance},
-    domain::JoinedBatch,
     gradient::GramMatrix,
     optim::{
         Outcome, Pass, Quantity, RobustGradient, RobustGradientAlignmentConfig as Config, Schedule,
@@ -16,8 +15,8 @@ use roga::{
 
 use crate::{
     problems::{
-        Batch, Loss, Mlp, Net, Point, assert_close, batches, device, domains, gradient_and_report,
-        gradient_of, joined_losses, momentum, net_loss, optimizer_state, uneven, values, waves,
+        Batch, Loss, Net, Point, apart_and_joined, assert_close, batches, device, domains,
+        gradient_and_report, gradient_of, momentum, net_loss, optimizer_state, values, waves,
     },
     process,
     reference::Reference,
@@ -369,26 +368,11 @@ fn running_statistics_are_those_of_the_clean_passes() {
 
 #[test]
 fn joined_passes_are_the_same_step() {
-    let device = device();
-    let domains = uneven(0, &device);
     for config in [Config::erm(), Config::sagm(0.1, 0.05)] {
         for (name, alignment) in LOSSES {
             let alignment = alignment(0.3).with_difference(Difference::Central);
             let config = config.clone().with_alignment(Some(alignment));
-            let (mut one, mut joined) = (Mlp::new(&device), Mlp::new(&device));
-            let loss = |model: &Mlp, batch: &Batch| model.loss(batch);
-            let mut optim = config.init(momentum()).unwrap();
-            let expected = optim.step(0.05, &mut one, &domains, loss).unwrap();
-            let mut optim = config.init(momentum()).unwrap();
-            let report = optim.step_joined(
-                0.05,
-                &mut joined,
-                &domains,
-                |model: &Mlp, batch: &JoinedBatch<Batch>| {
-                    joined_losses(model.forward(batch.batch().x.clone()), batch)
-                },
-            );
-            let report = report.unwrap();
+            let ([one, joined], [expected, report]) = apart_and_joined(&config);
             assert_close(&joined.values(), &one.values(), 1e-5);
             let seen = (
                 report.alignment.unwrap().loss,

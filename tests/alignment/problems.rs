@@ -227,6 +227,22 @@ pub fn joined_losses(logits: Tensor<2>, joined: &JoinedBatch<Batch>) -> Tensor<1
     })
 }
 
+/// The same step with every mini-batch by itself and with joined passes: the nets and the reports.
+pub fn apart_and_joined(config: &Config) -> ([Mlp; 2], [StepReport; 2]) {
+    let device = device();
+    let domains = uneven(0, &device);
+    let [mut one, mut joined] = [(); 2].map(|()| Mlp::new(&device));
+    let loss = |model: &Mlp, batch: &Batch| model.loss(batch);
+    let mut optim = config.init(momentum()).unwrap();
+    let apart = optim.step(0.05, &mut one, &domains, loss).unwrap();
+    let loss = |model: &Mlp, batch: &JoinedBatch<Batch>| {
+        joined_losses(model.forward(batch.batch().x.clone()), batch)
+    };
+    let mut optim = config.init(momentum()).unwrap();
+    let report = optim.step_joined(0.05, &mut joined, &domains, loss);
+    ([one, joined], [apart, report.unwrap()])
+}
+
 fn cross_entropy(logits: Tensor<2>, y: Tensor<1, Int>) -> Tensor<1> {
     CrossEntropyLossConfig::new()
         .init(&logits.device())

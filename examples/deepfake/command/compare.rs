@@ -335,10 +335,14 @@ impl<'a> Comparison<'a> {
         run: (u64, usize),
     ) -> Result<Finished, Box<dyn Error>> {
         let start = self.start(run.0)?;
+        let job = self.job(turn, train, method, setting, run, &start);
+        self.title(turn, method);
+        training::train(&job, &mut self.progress)
+    }
+
+    fn title(&mut self, turn: &DomainSplit, method: Method) {
         let title = turn_name(turn, self.settings.protocol).replace('-', " ");
         self.progress.title(format!("{title}, {method}"));
-        let job = self.job(turn, train, method, setting, run, &start);
-        training::train(&job, &mut self.progress)
     }
 
     /// Trains on all of the turn's domains, and tests.
@@ -349,9 +353,10 @@ impl<'a> Comparison<'a> {
         setting: &Setting,
         run: (u64, usize),
     ) -> Result<Trained, Box<dyn Error>> {
-        let finished = self.train(turn, turn.train(), method, setting, run)?;
         let start = self.start(run.0)?;
         let job = self.job(turn, turn.train(), method, setting, run, &start);
+        self.title(turn, method);
+        let finished = training::train(&job, &mut self.progress)?;
         training::test(&job, finished)
     }
 
