@@ -153,7 +153,7 @@ fn step(
         true => 1.0,
         false => IRM_WEIGHT,
     });
-    if step == ANNEAL && run.method.anneals() {
+    if step == ANNEAL && (penalty.is_some() || run.method == Method::VRex) {
         // The moments are those of another loss: Adam begins anew.
         training.optim = optimizer(run)?;
         training.optim.gradient().set_steps(step);

@@ -160,9 +160,20 @@ impl Method {
         }
     }
 
-    /// Whether what is added to the loss weighs more after some steps.
-    pub fn anneals(self) -> bool {
-        self.penalty().is_some() || self == Self::VRex
+    /// Whether something is added to the loss.
+    pub fn adds(self) -> bool {
+        self.penalty().is_some() || self.degree().is_some()
+    }
+
+    /// The power of the losses' scale that what the optimizer adds to them goes by; none where it adds
+    /// nothing.
+    pub fn degree(self) -> Option<i32> {
+        match self {
+            Self::AlignCosine => Some(0),
+            Self::AlignNorm => Some(1),
+            Self::VRex | Self::AlignInnerProduct | Self::AlignVariance => Some(2),
+            _ => None,
+        }
     }
 
     pub fn penalty(self) -> Option<Penalty> {

@@ -29,7 +29,8 @@ use crate::{
 const LR: f64 = 4.898_536_566_546_834e-4;
 const L2: f64 = 0.001_107_945_68;
 pub const STEPS: u64 = 501;
-/// From this step on a penalty weighs [`PENALTY`] in place of 1, and the whole loss is divided by it.
+/// From this step on what is added to the loss weighs [`PENALTY`] in place of 1, and the whole loss is
+/// divided by it.
 const ANNEAL: u64 = 190;
 const PENALTY: f64 = 91_257.186_131_159_03;
 
@@ -124,22 +125,28 @@ impl Restart {
         seeds.trial(self.number)
     }
 
-    /// How much a penalty weighs in a step; the loss is divided by it.
+    /// How much what is added to the loss weighs in a step; the loss is divided by it.
     fn weight(&self, step: u64) -> f64 {
-        match self.method.anneals() && step >= ANNEAL {
+        match self.method.adds() && step >= ANNEAL {
             true => PENALTY,
             false => 1.0,
         }
     }
 
-    /// The published penalty $w (L_1 - L_2)^2$ is $4w$ times the variance of two losses. That of losses
-    /// which are divided by $w$ has to weigh $w$ times as much for the same.
+    /// What the optimizer adds to the losses weighs $w$, of losses that are divided by $w$: with the
+    /// degree $d$, $(L + w \varphi(L)) / w = L / w + w^d \varphi(L / w)$. The published penalty of V-REx,
+    /// $w (L_1 - L_2)^2$, is $4w$ times the variance of two losses.
     fn config(&self, step: u64) -> RobustGradientAlignmentConfig {
+        let scale = self.weight(step).powi(self.method.degree().unwrap_or(0));
         let vrex = VRex {
-            lambda: 4.0 * self.weight(step).powi(2),
+            lambda: 4.0 * scale,
             anneal_steps: 0,
         };
-        let config = self.method.config(self.tuned, vrex);
+        let tuned = Tuned {
+            align: self.tuned.align * scale,
+            ..self.tuned
+        };
+        let config = self.method.config(tuned, vrex);
         config.with_seed(self.seeds().run)
     }
 
@@ -197,7 +204,7 @@ fn step(
     let evaluated = due.then(|| evaluate(&training.net, environments, penalty));
     let evaluated = evaluated.transpose()?;
     let weight = restart.weight(step);
-    if step == ANNEAL && restart.method == Method::VRex {
+    if step == ANNEAL && restart.method.degree().is_some() {
         let base = training.optim.base().clone();
         training.optim = restart.config(step).init(base)?;
         training.optim.gradient().set_steps(step);
@@ -295,7 +302,10 @@ mod tests {
 
     use burn::optim::GradientsParams;
     use clap::ValueEnum;
-    use roga::gradient::{combine, squared_norm};
+    use roga::{
+        alignment::{AlignmentLoss, Cosine, GradientNorm, InnerProduct, Variance},
+        gradient::{GramMatrix, combine, squared_norm},
+    };
 
     use super::*;
     use crate::mnist::{FILES, tests::drawn};
@@ -357,29 +367,61 @@ mod tests {
     }
 
     #[test]
-    fn vrex_goes_on_behind_its_annealing() {
+    fn it_goes_on_behind_the_annealing() {
         let data = drawn(24);
         let digits = Digits::read(data.path(), FILES[0]).unwrap();
         let device = Device::flex().autodiff();
-        let restart = Restart {
-            steps: ANNEAL + 3,
-            every: 100,
-            ..restart(Method::VRex)
-        };
-        let whole = tempfile::tempdir().unwrap();
-        let expected = steps(&restart, &digits, whole.path());
-        let environments = Environments::new(&digits, restart.seeds().split, &device);
-        let batches = batches(&environments, None).unwrap();
-        for kept in [ANNEAL, ANNEAL + 1] {
-            let killed = tempfile::tempdir().unwrap();
-            let training = begin(&restart, &device, killed.path(), Duration::ZERO);
-            let mut training = training.unwrap().unwrap();
-            while training.step() < kept {
-                step(&mut training, &environments, &batches).unwrap();
+        for method in [Method::VRex, Method::AlignVariance] {
+            let restart = Restart {
+                steps: ANNEAL + 3,
+                every: 100,
+                ..restart(method)
+            };
+            let whole = tempfile::tempdir().unwrap();
+            let expected = steps(&restart, &digits, whole.path());
+            let environments = Environments::new(&digits, restart.seeds().split, &device);
+            let batches = batches(&environments, None).unwrap();
+            for kept in [ANNEAL, ANNEAL + 1] {
+                let killed = tempfile::tempdir().unwrap();
+                let training = begin(&restart, &device, killed.path(), Duration::ZERO);
+                let mut training = training.unwrap().unwrap();
+                while training.step() < kept {
+                    step(&mut training, &environments, &batches).unwrap();
+                }
+                training.keep().unwrap();
+                drop(training);
+                assert_eq!(steps(&restart, &digits, killed.path()), expected);
             }
-            training.keep().unwrap();
-            drop(training);
-            assert_eq!(steps(&restart, &digits, killed.path()), expected);
+        }
+    }
+
+    /// $w\\,\varphi(L) / w$ is made of losses that are divided by $w$.
+    #[test]
+    fn what_is_added_goes_by_its_degree() {
+        let gram = GramMatrix::from_fn(2, |i, j| [[2.0, 0.5], [0.5, 3.0]][i][j]);
+        let scaled = GramMatrix::from_fn(2, |i, j| gram.get(i, j) / PENALTY.powi(2));
+        let losses: [(Method, &dyn AlignmentLoss); 4] = [
+            (Method::AlignInnerProduct, &InnerProduct),
+            (Method::AlignCosine, &Cosine),
+            (Method::AlignVariance, &Variance),
+            (Method::AlignNorm, &GradientNorm),
+        ];
+        for (method, loss) in losses {
+            let restart = Restart {
+                tuned: Tuned {
+                    align: 0.3,
+                    ..Tuned::default()
+                },
+                ..restart(method)
+            };
+            let config = restart.config(ANNEAL).alignment.unwrap();
+            let expected = 0.3 * loss.value(&gram);
+            let found = config.weight * loss.value(&scaled);
+            assert!(
+                (found / expected - 1.0).abs() < 1e-12,
+                "{method:?}: {found} {expected}"
+            );
+            assert_eq!(restart.config(ANNEAL - 1).alignment.unwrap().weight, 0.3);
         }
     }
 
