@@ -100,7 +100,7 @@ pub struct RobustGradientAlignmentConfig {
     pub warmup_steps: u64,
     /// Every how many steps the perturbed phase is run, at least 1: after the warm-up every
     /// $k$-th step, beginning with the first, and the plain step $G = (w_0 + w_1)\\, \bar g$ in
-    /// between. Default: 1, every step.
+    /// between, or what [`reuse_weight`](Self::reuse_weight) makes of it. Default: 1, every step.
     #[config(default = 1)]
     pub interval: u64,
     /// Which losses are evaluated at which points. Default: [`Evaluation::All`].

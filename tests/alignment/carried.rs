@@ -396,7 +396,8 @@ fn the_direction_is_reused_with_every_evaluation_and_an_alignment_loss() {
             let reusing = plain.clone().with_reuse_weight(Some(alpha));
             let [same, second, third] = three_at_theta(&reusing);
             assert_eq!(same, first);
-            assert_close(&narrow(&second), &expected, 5e-6);
+            // v is small beside P, which is found from numbers of 32 bits.
+            assert_close(&narrow(&second), &expected, 2e-5);
             assert_eq!(second, third, "it stays until the next perturbed step");
             // An alignment loss is added to that.
             let aligned = |config: &Config| {
