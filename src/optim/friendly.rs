@@ -29,6 +29,17 @@ use crate::{
 ///
 /// Source: Li, Zhou, He, Cheng and Huang, "Friendly Sharpness-Aware Minimization", CVPR 2024, arXiv
 /// 2403.12350.
+///
+/// ```
+/// use burn::optim::AdamWConfig;
+/// use roga::optim::{FriendlyAscent, RobustGradientAlignmentConfig};
+///
+/// // SAGM with a friendly ascent.
+/// let optim = RobustGradientAlignmentConfig::sagm(0.05, 5e-4)
+///     .with_friendly(Some(FriendlyAscent::new().with_lambda(0.95)))
+///     .init(AdamWConfig::new().init())?;
+/// # Ok::<(), roga::Error>(())
+/// ```
 #[derive(Config, Debug, Copy, PartialEq)]
 pub struct FriendlyAscent {
     /// How much $\sigma$ of the running mean is left out: finite, at least 0. Default: 1. With 0,

@@ -24,8 +24,8 @@ impl RobustGradientAlignmentConfig {
 
 /// What perturbed steps leave for the plain ones between them.
 impl RobustGradient {
-    /// $w_1 \alpha\, \lVert \bar g \rVert$ and $\hat v$, multiplied out but for the weight; `None` in
-    /// perturbed steps, and where nothing is kept.
+    /// The weight $w_1 \alpha$, and $\lVert \bar g \rVert\, \hat v$; `None` in perturbed steps, and where
+    /// nothing is kept.
     pub(super) fn reused<M: Module>(
         &self,
         at: &At<'_, M>,
