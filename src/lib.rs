@@ -153,6 +153,9 @@ pub mod methods {
     pub mod fishr {
         #![doc = include_str!("../docs/methods/fishr.md")]
     }
+    pub mod friendly_sam {
+        #![doc = include_str!("../docs/methods/friendly_sam.md")]
+    }
     pub mod gsam {
         #![doc = include_str!("../docs/methods/gsam.md")]
     }
@@ -161,6 +164,9 @@ pub mod methods {
     }
     pub mod look_ahead {
         #![doc = include_str!("../docs/methods/look_ahead.md")]
+    }
+    pub mod look_sam {
+        #![doc = include_str!("../docs/methods/look_sam.md")]
     }
     pub mod roga {
         #![doc = include_str!("../docs/methods/roga.md")]

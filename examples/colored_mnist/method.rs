@@ -66,6 +66,8 @@ pub enum Method {
     PcGrad,
     UpGrad,
     Sam,
+    FriendlySam,
+    LookSam,
     Sagm,
     RogaOwn,
     RogaSampled,
@@ -96,7 +98,7 @@ impl Method {
     /// What of it the method depends on.
     pub fn tuned(self, tuned: Tuned) -> Tuned {
         match self {
-            Self::Sam => Tuned {
+            Self::Sam | Self::FriendlySam | Self::LookSam => Tuned {
                 gamma: 0.0,
                 align: 0.0,
                 ..tuned
@@ -148,6 +150,8 @@ impl Method {
             Self::PcGrad => aggregated(PcGrad::default().into()),
             Self::UpGrad => aggregated(UpGrad::default().into()),
             Self::Sam => Config::sam(rho).with_warmup_steps(warmup),
+            Self::FriendlySam => Config::friendly_sam(rho, 1.0, 0.9).with_warmup_steps(warmup),
+            Self::LookSam => Config::look_sam(rho, 5, 0.7).with_warmup_steps(warmup),
             Self::Sagm => Config::sagm(rho, gamma).with_warmup_steps(warmup),
             Self::RogaOwn => roga(Evaluation::Own),
             Self::RogaSampled => roga(Evaluation::Sampled),

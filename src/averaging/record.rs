@@ -2,15 +2,15 @@ use std::{collections::BTreeMap, fmt, path::Path};
 
 use burn::{
     config::Config,
-    module::{Module, Param, ParamId},
-    tensor::{Bytes, DType, Tensor, TensorData},
+    module::{Module, Param},
+    tensor::{Bytes, Tensor},
 };
 use burn_pack::{Reader, Scalar, Writer};
 
 use super::weights::WeightMean;
 use crate::{
     Error, Result,
-    gradient::{OnParameter, for_each_parameter},
+    gradient::{OnParameter, VectorsData, for_each_parameter, packed, read_back, unpacked},
 };
 
 /// The state of an [`ExponentialMovingAverage`](super::ExponentialMovingAverage) or a
@@ -41,7 +41,7 @@ pub struct AverageRecord {
     settings: String,
     numbers: BTreeMap<String, Scalar>,
     /// By the mean's name and the parameter's id.
-    means: BTreeMap<String, BTreeMap<ParamId, TensorData>>,
+    means: BTreeMap<String, VectorsData>,
 }
 
 /// What the file says it is.
@@ -75,12 +75,7 @@ impl AverageRecord {
     ///
     /// [`Error::Device`] where it cannot be read back.
     pub(super) fn with_mean(mut self, name: &str, mean: &WeightMean) -> Result<Self> {
-        let read = mean.parameters.iter().map(|(id, weights)| {
-            let data = weights.clone().try_into_data();
-            let data = data.map_err(|error| Error::Device(format!("{error:?}")))?;
-            Ok((*id, data))
-        });
-        self.means.insert(name.into(), read.collect::<Result<_>>()?);
+        self.means.insert(name.into(), read_back(&mean.parameters)?);
         Ok(self)
     }
 
@@ -108,7 +103,7 @@ impl AverageRecord {
     /// [`Error::Record`] where it is not there, or of another model.
     pub(super) fn mean<M: Module>(&self, name: &str, model: &M) -> Result<WeightMean> {
         struct Load<'a> {
-            data: &'a BTreeMap<ParamId, TensorData>,
+            data: &'a VectorsData,
             mean: WeightMean,
         }
 
@@ -187,18 +182,8 @@ impl AverageRecord {
     }
 
     fn into_writer(self) -> Writer {
-        let tensors = self.means.iter().flat_map(|(name, mean)| {
-            mean.iter().map(move |(id, data)| {
-                let id = id.val();
-                burn_pack::Tensor::new(
-                    format!("{name}.{id}"),
-                    data.dtype(),
-                    data.shape().clone(),
-                    Some(id),
-                    Bytes::from_bytes_vec(data.as_bytes().to_vec()),
-                )
-            })
-        });
+        let means = self.means.iter();
+        let tensors = means.flat_map(|(name, mean)| packed(name, mean));
         let names: Vec<&str> = self.means.keys().map(String::as_str).collect();
         let writer = Writer::new(tensors.collect())
             .with_metadata("format", FORMAT)
@@ -232,18 +217,10 @@ impl AverageRecord {
         let names = names.split_whitespace().map(String::from);
         record.means = names.map(|name| (name, BTreeMap::new())).collect();
         for tensor in reader.into_tensors().map_err(damaged)? {
-            let of = tensor.name.rsplit_once('.').map_or("", |(name, _)| name);
-            let (mean, id) = record
-                .means
-                .get_mut(of)
-                .zip(tensor.param_id)
-                .ok_or_else(|| damaged(format!("`{}` is the mean of no parameter", tensor.name)))?;
-            if !matches!(tensor.dtype, DType::F32 | DType::F64) || tensor.shape.num_dims() != 1 {
-                return Err(damaged(format!("`{}` is no vector of floats", tensor.name)));
-            }
-            let bytes = tensor.to_bytes().map_err(damaged)?;
-            let data = TensorData::try_from_bytes(bytes, tensor.shape.clone(), tensor.dtype);
-            mean.insert(ParamId::from(id), data.map_err(damaged)?);
+            let (name, id, data) = unpacked(&tensor).map_err(damaged)?;
+            let mean = record.means.get_mut(name);
+            let mean = mean.ok_or_else(|| damaged(format!("`{name}` is no mean of it")))?;
+            mean.insert(id, data);
         }
         Ok(record)
     }

@@ -1,20 +1,18 @@
-use std::collections::BTreeMap;
-
 use burn::{
-    module::{Module, ModuleMapper, Param, ParamId},
+    module::{Module, ModuleMapper, Param},
     tensor::Tensor,
 };
 
 use crate::{
     Error, Result,
-    gradient::{OnParameter, for_each_parameter, widen},
+    gradient::{OnParameter, Vectors, for_each_parameter, move_towards},
     perturbation::{leaf_like, tie_shared_parameters},
 };
 
 /// A mean of weights: that of every trainable parameter, as a vector of at least 32 bits.
 #[derive(Debug, Clone, Default)]
 pub(super) struct WeightMean {
-    pub parameters: BTreeMap<ParamId, Tensor<1>>,
+    pub parameters: Vectors,
 }
 
 impl WeightMean {
@@ -32,10 +30,8 @@ impl WeightMean {
         impl OnParameter for Add<'_> {
             fn on<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
                 if param.is_require_grad() {
-                    let weights = widen(param.base().inner());
-                    let numbers = weights.shape().num_elements();
-                    let weights = weights.reshape([numbers]);
-                    self.mean.add_parameter(param.id, weights, self.weight);
+                    let weights = param.base().inner();
+                    move_towards(&mut self.mean.parameters, param.id, weights, self.weight);
                 }
             }
         }
@@ -49,19 +45,8 @@ impl WeightMean {
     /// $m \leftarrow m + w\\, (m' - m)$.
     pub fn merge(&mut self, other: Self, weight: f64) {
         for (id, weights) in other.parameters {
-            self.add_parameter(id, weights, weight);
+            move_towards(&mut self.parameters, id, weights, weight);
         }
-    }
-
-    fn add_parameter(&mut self, id: ParamId, weights: Tensor<1>, weight: f64) {
-        let mean = match self.parameters.remove(&id) {
-            Some(mean) if weight != 1.0 => {
-                let mean = mean.to_device(&weights.device()).cast(weights.dtype());
-                mean.clone() + (weights - mean).mul_scalar(weight)
-            }
-            _ => weights,
-        };
-        self.parameters.insert(id, mean);
     }
 
     /// A copy of the model with the mean in place of its trainable parameters: same parameter ids,

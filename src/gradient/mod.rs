@@ -16,6 +16,7 @@
 mod algebra;
 mod clip;
 mod matrix;
+mod vectors;
 
 pub(crate) use algebra::{OnParameter, WeightedSum, for_each_parameter, scale, total, widen};
 pub use algebra::{accumulate, combine, dot, finite_probe, gram, like_parameters, squared_norm};
@@ -23,3 +24,6 @@ pub use clip::clip_by_global_norm;
 pub(crate) use clip::times;
 pub use matrix::GramMatrix;
 pub(crate) use matrix::cosine;
+pub(crate) use vectors::{
+    Vectors, VectorsData, kept, like, move_to_gradient, move_towards, packed, read_back, unpacked,
+};

@@ -97,11 +97,16 @@ impl Clean {
             .filter(|_| coefficients.perturbed != coefficients.clean)
             .map(of);
         if let Some(climbed) = coefficients.ascent.as_ref().map(of) {
-            self.mean_norm = adaptive_squared_norm(model, &climbed, adaptive).map(Tensor::sqrt);
-            self.climbed = Some(climbed);
+            self.climb(model, climbed, adaptive);
         }
         self.aggregated = aggregated;
         self.plain = plain;
+    }
+
+    /// Climbs this in the place of $\bar g$.
+    pub fn climb<M: Module>(&mut self, model: &M, climbed: GradientsParams, adaptive: Adaptive) {
+        self.mean_norm = adaptive_squared_norm(model, &climbed, adaptive).map(Tensor::sqrt);
+        self.climbed = Some(climbed);
     }
 
     /// Lets go of the gradients that these points do not need.
@@ -115,6 +120,10 @@ impl Clean {
             if !points.iter().any(needs) {
                 *gradient = GradientsParams::new();
             }
+        }
+        let pooled = |point: &Point| point.ascent == PointAscent::Pooled;
+        if !points.iter().any(pooled) {
+            self.climbed = None;
         }
     }
 }

@@ -52,6 +52,9 @@ impl RobustGradient {
             }
         }
         clean.release(&at.plan.points);
+        if let Some(friendly) = self.config().friendly {
+            friendly.turn(at, clean, self.config().adaptive);
+        }
         Ok(true)
     }
 
@@ -102,10 +105,11 @@ impl RobustGradient {
     }
 
     /// $G = w_0\, \bar g + w_1 P - \alpha\, \bar g_\perp + \lambda_t \nabla \varphi$; without perturbed
-    /// passes, $P$ is made of the clean gradients, and there is no $\bar g_\perp$.
+    /// passes, $P$ is made of the clean gradients and of what perturbed steps have left, and there is
+    /// no $\bar g_\perp$.
     pub(super) fn combine<M: Module>(
         &self,
-        at: &At<'_, M>,
+        at: &mut At<'_, M>,
         clean: Clean,
         sums: &Sums,
         readings: &mut StepReadings<'_>,
@@ -115,6 +119,7 @@ impl RobustGradient {
         drop(clean.gradients);
         let (w0, w1) = (self.config().clean_weight, self.config().perturbed_weight);
         let perturbed = &sums.perturbed;
+        readings.carried = self.keep_direction(at, &clean.mean, perturbed, readings.step, readback);
         let of_clean = clean.aggregated.as_ref().unwrap_or(&clean.mean);
         let of_plain = match (&clean.plain, at.parts.perturbed) {
             (Some(gradient), _) => gradient,
@@ -134,6 +139,8 @@ impl RobustGradient {
             _ => None,
         };
         terms.extend(along.iter().map(|(gap, along)| (*gap, along)));
+        let reused = self.reused(at, &clean.mean, readings.step);
+        terms.extend(reused.iter().map(|(weight, reused)| (*weight, reused)));
         if let (Some(readings), Some(gradient)) = (&mut readings.alignment, &alignment) {
             let square = || readback.push(squared_norm(at.model, gradient));
             readings.square = self.config().report.then(square);
@@ -147,7 +154,7 @@ impl RobustGradient {
 
 /// The part of a gradient along another, $\langle g, \hat p \rangle\, \hat p$; `None` where they have
 /// no parameter in common.
-fn projected<M: Module>(
+pub(super) fn projected<M: Module>(
     model: &M,
     gradient: &GradientsParams,
     along: &GradientsParams,

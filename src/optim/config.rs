@@ -1,8 +1,8 @@
 use burn::{config::Config, module::ParamGroup, optim::ModuleOptimizer};
 
 use super::{
-    Aggregated, AggregationConfig, Ascent, Draw, Evaluation, PerturbationGroup, RobustGradient,
-    RobustGradientAlignment, Schedule,
+    Aggregated, AggregationConfig, Ascent, Draw, Evaluation, FriendlyAscent, PerturbationGroup,
+    RobustGradient, RobustGradientAlignment, Schedule,
 };
 use crate::{
     Error, Result,
@@ -48,6 +48,7 @@ use crate::{
 ///
 /// [`erm`](Self::erm), [`sam`](Self::sam), [`asam`](Self::asam), [`sagm`](Self::sagm),
 /// [`domain_sam`](Self::domain_sam), [`look_ahead`](Self::look_ahead), [`gsam`](Self::gsam), [`disam`](Self::disam),
+/// [`friendly_sam`](Self::friendly_sam), [`look_sam`](Self::look_sam),
 /// [`pcgrad`](Self::pcgrad), [`mgda`](Self::mgda), [`upgrad`](Self::upgrad),
 /// [`cagrad`](Self::cagrad), [`group_dro`](Self::group_dro), [`vrex`](Self::vrex) and
 /// [`and_mask`](Self::and_mask) are settings of the same code.
@@ -99,7 +100,7 @@ pub struct RobustGradientAlignmentConfig {
     pub warmup_steps: u64,
     /// Every how many steps the perturbed phase is run, at least 1: after the warm-up every
     /// $k$-th step, beginning with the first, and the plain step $G = (w_0 + w_1)\\, \bar g$ in
-    /// between. Default: 1, every step.
+    /// between, or what [`reuse_weight`](Self::reuse_weight) makes of it. Default: 1, every step.
     #[config(default = 1)]
     pub interval: u64,
     /// Which losses are evaluated at which points. Default: [`Evaluation::All`].
@@ -143,6 +144,21 @@ pub struct RobustGradientAlignmentConfig {
     /// order, and comes nearer to that at $\theta$. No further pass; one gradient more in memory. Finite,
     /// at least 0. Default: `None`, as 0.
     pub gap_weight: Option<f64>,
+    /// What a pooled ascent leaves out, as in Friendly-SAM. Default: `None`, nothing.
+    pub friendly: Option<FriendlyAscent>,
+    /// The weight $\alpha$ of what perturbed steps leave for the plain ones between them, as in
+    /// LookSAM. In the plain steps of an [`interval`](Self::interval) above 1,
+    ///
+    /// $$P = \bar g + \alpha\\, \lVert \bar g \rVert\\, \hat v, \qquad
+    ///   v = P' - \langle P', \hat g' \rangle\\, \hat g',$$
+    ///
+    /// with $P'$ and $\bar g'$ of the last perturbed step, $\hat v = v / \lVert v \rVert$, and
+    /// $\hat v = 0$ where nothing but rounding is left of $v$ ($\lVert v \rVert \le 2 \cdot 10^{-6}
+    /// \lVert P' \rVert$). The norms run over all parameters together. No further pass;
+    /// $\hat v$ and its next value are two gradients more in memory. $\hat v$ is in the training's
+    /// record, and a skipped step leaves it as it was; burn's own checkpoints do not hold it. Finite, at
+    /// least 0. Default: `None`, as 0.
+    pub reuse_weight: Option<f64>,
     /// What makes one gradient of the domains', and where. Default: `None`, their mean everywhere. See
     /// [`aggregation`](crate::aggregation).
     pub aggregation: Option<AggregationConfig>,
@@ -230,6 +246,27 @@ impl RobustGradientAlignmentConfig {
     pub fn disam(rho: f64, lambda: f64) -> Self {
         let ascent = AggregationConfig::new(Disam { lambda }.into()).with_of(Aggregated::Ascent);
         Self::sam(rho).with_aggregation(Some(ascent))
+    }
+
+    /// Friendly sharpness-aware minimisation: SAM whose ascent goes along
+    /// $\bar g - \sigma\\, m$, with $m$ the running mean of $\bar g$. See [`FriendlyAscent`].
+    ///
+    /// Li, Zhou, He, Cheng and Huang, CVPR 2024, arXiv 2403.12350; usual are
+    /// $\sigma = 1$ and $\lambda = 0.9$.
+    pub fn friendly_sam(rho: f64, sigma: f64, lambda: f64) -> Self {
+        Self::sam(rho).with_friendly(Some(FriendlyAscent { sigma, lambda }))
+    }
+
+    /// SAM in every $k$-th step, and between them
+    /// $G = \bar g + \alpha\\, \lVert \bar g \rVert\\, \hat v$, with $\hat v$ the direction of the part
+    /// of SAM's gradient that was orthogonal to $\bar g$. See [`reuse_weight`](Self::reuse_weight).
+    ///
+    /// Liu, Mai, Chen, Hsieh and You, "Towards Efficient and Scalable Sharpness-Aware
+    /// Minimization", CVPR 2022, arXiv 2203.02714; usual are $k$ from 5 to 10 and $\alpha = 0.7$.
+    pub fn look_sam(rho: f64, interval: u64, alpha: f64) -> Self {
+        Self::sam(rho)
+            .with_interval(interval)
+            .with_reuse_weight(Some(alpha))
     }
 
     /// Projecting conflicting gradients: see [`PcGrad`]. One pass.
@@ -329,13 +366,19 @@ impl RobustGradientAlignmentConfig {
     /// The factors of $\rho$ and $\gamma$ at a step; 0 in a plain one, which refuses what cannot work
     /// as well.
     pub(super) fn factors(&self, step: u64, lr: Option<f64>) -> Result<[f64; 2]> {
-        let since = step.checked_sub(self.warmup_steps);
-        let perturbed = since.is_some_and(|since| since.is_multiple_of(self.interval));
+        let since = step.saturating_sub(self.warmup_steps);
+        let perturbed = self.is_perturbed(step);
         let factor = |schedule: Schedule| -> Result<f64> {
-            let factor = schedule.factor(since.unwrap_or(0), lr)?;
+            let factor = schedule.factor(since, lr)?;
             Ok(if perturbed { factor } else { 0.0 })
         };
         Ok([factor(self.rho_schedule)?, factor(self.gamma_schedule)?])
+    }
+
+    /// Whether it is the turn of the perturbed phase.
+    pub(super) fn is_perturbed(&self, step: u64) -> bool {
+        let since = step.checked_sub(self.warmup_steps);
+        since.is_some_and(|since| since.is_multiple_of(self.interval))
     }
 
     /// $p_i$, adding up to 1.
@@ -380,6 +423,8 @@ impl RobustGradientAlignmentConfig {
             seed,
             noise_seed,
             gap_weight,
+            friendly,
+            reuse_weight,
             aggregation,
             alignment
         )
@@ -398,6 +443,7 @@ impl RobustGradientAlignmentConfig {
             [("groups.rho", rho), ("groups.gamma", gamma)]
         }))
         .chain(self.gap_weight.map(|gap| ("gap_weight", gap)))
+        .chain(self.reuse_weight.map(|reuse| ("reuse_weight", reuse)))
         .chain(match self.adaptive {
             Adaptive::Weights { eta } => Some(("adaptive.eta", eta)),
             Adaptive::None | Adaptive::All => None,
@@ -417,12 +463,30 @@ impl RobustGradientAlignmentConfig {
                 value: "0".into(),
             });
         }
-        if self.gap_weight.unwrap_or(0.0) != 0.0 && self.perturbed_weight == 0.0 {
-            return Err(Error::Setting {
-                field: "perturbed_weight",
-                rule: "be above 0 where there is a gap_weight",
-                value: "0".into(),
-            });
+        for (asks, rule) in [
+            (
+                self.gap_weight.unwrap_or(0.0) != 0.0,
+                "be above 0 where there is a gap_weight",
+            ),
+            (
+                self.reuse_weight.unwrap_or(0.0) != 0.0,
+                "be above 0 where there is a reuse_weight",
+            ),
+            (
+                self.friendly.is_some(),
+                "be above 0 where the ascent is friendly",
+            ),
+        ] {
+            if asks && self.perturbed_weight == 0.0 {
+                return Err(Error::Setting {
+                    field: "perturbed_weight",
+                    rule,
+                    value: "0".into(),
+                });
+            }
+        }
+        if let Some(friendly) = &self.friendly {
+            friendly.check(self)?;
         }
         self.rho_schedule.check("rho_schedule")?;
         self.gamma_schedule.check("gamma_schedule")?;

@@ -12,6 +12,7 @@ use burn::{
 use super::{
     DomainLoss, JoinedLoss, NonFinite, Outcome, RobustGradientAlignmentConfig, StepReport,
     aggregation::{Aggregating, Kept, Parts},
+    carried::Carried,
     difference::Aligning,
     evaluation::{Plan, Point, PointAscent},
     group::{Lengths, Perturbation},
@@ -43,8 +44,8 @@ use crate::{
 /// it goes on where a loader goes on. Else steps are counted here.
 ///
 /// Clones count together: burn-train clones a model, and with it what it holds, for every device
-/// and every step. Callers at the same time should hand over numbered batches; of an aggregation that
-/// keeps something from step to step, what the last of them has kept stays.
+/// and every step. Callers at the same time should hand over numbered batches; of what settings keep
+/// from step to step, what the last of them has kept stays.
 #[derive(Debug, Clone)]
 pub struct RobustGradient {
     config: RobustGradientAlignmentConfig,
@@ -62,6 +63,8 @@ struct State {
     skipped_since: AtomicU64,
     /// What an aggregation keeps.
     kept: Mutex<Kept>,
+    /// What other settings keep.
+    carried: Mutex<Carried>,
     /// The bits of the learning rate; those of a NaN where it is not known.
     lr: AtomicU64,
 }
@@ -69,16 +72,21 @@ struct State {
 impl RobustGradient {
     /// Of settings that have been checked.
     pub(crate) fn new(config: RobustGradientAlignmentConfig) -> Self {
-        Self::resumed(config, Progress::default())
+        Self::resumed(config, Progress::default(), Carried::default())
     }
 
     /// Of settings that have been checked, some steps on.
-    pub(crate) fn resumed(config: RobustGradientAlignmentConfig, progress: Progress) -> Self {
+    pub(crate) fn resumed(
+        config: RobustGradientAlignmentConfig,
+        progress: Progress,
+        carried: Carried,
+    ) -> Self {
         let state = State {
             steps: AtomicU64::new(progress.steps),
             skipped: AtomicU64::new(progress.skipped),
             skipped_since: AtomicU64::new(progress.skipped_since),
             kept: Mutex::new(progress.kept),
+            carried: Mutex::new(carried),
             lr: AtomicU64::new(f64::NAN.to_bits()),
         };
         Self {
@@ -89,10 +97,10 @@ impl RobustGradient {
     }
 
     /// A clone that counts by itself from now on, from this progress.
-    pub(crate) fn split_off(&self, progress: Progress) -> Self {
+    pub(crate) fn split_off(&self, progress: Progress, carried: Carried) -> Self {
         Self {
             own_alignment_loss: self.own_alignment_loss.clone(),
-            ..Self::resumed(self.config.clone(), progress)
+            ..Self::resumed(self.config.clone(), progress, carried)
         }
     }
 
@@ -252,6 +260,7 @@ impl RobustGradient {
             plan,
             perturbation,
             differences: None,
+            carried: self.carried().clone(),
         };
         let mut readback = Readback::default();
         let at_theta = displaced(model, &[]);
@@ -266,7 +275,7 @@ impl RobustGradient {
                 self.passes_at_points(&mut passes, &mut readback, &at, &mut clean)?;
             readings.points = points;
             if self.look_at_points(&mut at, &mut sums, &mut readings, &mut readback)? {
-                gradient = self.combine(&at, clean, &sums, &mut readings, &mut readback);
+                gradient = self.combine(&mut at, clean, &sums, &mut readings, &mut readback);
                 readings.update = readback.push(squared_norm(model, &gradient));
                 readback.wait()?;
             }
@@ -280,6 +289,7 @@ impl RobustGradient {
         if let Some(aggregating) = at.aggregating {
             *self.kept() = aggregating.kept;
         }
+        *self.carried() = at.carried;
         RunningStatistics::of(&at_theta).write_to(model);
         Ok((gradient, report))
     }
@@ -288,6 +298,12 @@ impl RobustGradient {
     fn kept(&self) -> MutexGuard<'_, Kept> {
         let kept = self.state.kept.lock();
         kept.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The gradients of the steps before.
+    pub(crate) fn carried(&self) -> MutexGuard<'_, Carried> {
+        let carried = self.state.carried.lock();
+        carried.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The aggregation of a step.

@@ -17,14 +17,17 @@
 
 mod aggregation;
 mod budget;
+mod carried;
 mod clean;
 mod combination;
 mod config;
 mod difference;
 mod evaluation;
 mod fish;
+mod friendly;
 mod gradient;
 mod group;
+mod look;
 mod loss;
 mod passes;
 mod point;
@@ -39,6 +42,7 @@ pub use aggregation::{Aggregated, AggregationConfig};
 pub use config::*;
 pub use evaluation::*;
 pub use fish::*;
+pub use friendly::FriendlyAscent;
 pub use gradient::RobustGradient;
 pub use group::PerturbationGroup;
 pub use loss::*;

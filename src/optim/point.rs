@@ -3,6 +3,7 @@ use burn::{module::Module, optim::GradientsParams, tensor::Tensor};
 use super::{
     RobustGradient,
     aggregation::{Aggregating, Parts},
+    carried::Carried,
     clean::Clean,
     difference::{Aligning, Differences},
     evaluation::{Plan, Point, PointAscent},
@@ -31,6 +32,8 @@ pub(crate) struct At<'a, M> {
     pub aligning: Option<Aligning<'a>>,
     /// Of the alignment loss, once the Gram matrix is known.
     pub differences: Option<Differences>,
+    /// Of the steps before; in the end of the next step, if this one counts.
+    pub carried: Carried,
 }
 
 impl<M> At<'_, M> {

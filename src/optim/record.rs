@@ -14,7 +14,9 @@ use burn::{
 };
 use burn_pack::{DType, Reader, Scalar, Tensor, Writer};
 
-use super::{RobustGradientAlignmentConfig, aggregation::Kept, gradient::Progress};
+use super::{
+    RobustGradientAlignmentConfig, aggregation::Kept, carried::Carried, gradient::Progress,
+};
 use crate::{Error, Result};
 
 /// All that a training which was interrupted needs to go on, in one record and one file.
@@ -22,7 +24,8 @@ use crate::{Error, Result};
 /// [`RobustGradientAlignment::to_record`](super::RobustGradientAlignment::to_record) takes down the
 /// base optimizer's state, the settings with their schedules, how many steps were made, from which
 /// every random draw of [`Evaluation::Sampled`](super::Evaluation::Sampled) and every mask of
-/// `noise_seed` follows, and how many steps in a row were skipped. The rest of a training is added
+/// `noise_seed` follows, what settings carry from step to step ([`FriendlyAscent`](super::FriendlyAscent),
+/// `reuse_weight`, [`GroupDro`](crate::aggregation::GroupDro)), and how many steps in a row were skipped. The rest of a training is added
 /// to it: the [model](Self::with_model), the [learning rate's scheduler](Self::with_scheduler), the
 /// [position of the domain data loader](Self::with_position).
 ///
@@ -78,6 +81,8 @@ pub struct RobustGradientAlignmentRecord {
     position: Option<u64>,
     notes: BTreeMap<String, String>,
     base: Vec<u8>,
+    /// The gradients that settings carry from step to step.
+    carried: Option<Vec<u8>>,
     model: Option<Vec<u8>>,
     scheduler: Option<Vec<u8>>,
 }
@@ -85,16 +90,19 @@ pub struct RobustGradientAlignmentRecord {
 /// What the file says it is.
 const FORMAT: &str = "roga training";
 /// The version of the format. It grows where older readers would go on wrongly.
-const VERSION: u64 = 2;
+const VERSION: u64 = 3;
 
 impl RobustGradientAlignmentRecord {
     pub(super) fn new(
         config: &RobustGradientAlignmentConfig,
         progress: Progress,
+        carried: &Carried,
         base: &ModuleOptimizer,
         device: Option<&Device>,
     ) -> Result<Self> {
         let state = base.into_bytes().map_err(unwritable)?;
+        let carried = carried.to_writer()?.map(Writer::into_bytes).transpose();
+        let carried = carried.map_err(unwritable)?;
         Ok(Self {
             config: config.clone(),
             response: device.map_or_else(Vec::new, |device| response(base, device)),
@@ -102,6 +110,7 @@ impl RobustGradientAlignmentRecord {
             position: None,
             notes: BTreeMap::new(),
             base: state.to_vec(),
+            carried: carried.map(|bytes| bytes.to_vec()),
             model: None,
             scheduler: None,
         })
@@ -198,6 +207,15 @@ impl RobustGradientAlignmentRecord {
     /// How far training was.
     pub(super) fn progress(&self) -> Progress {
         self.progress.clone()
+    }
+
+    /// The gradients that are carried on.
+    pub(super) fn load_carried(&self) -> Result<Carried> {
+        let Some(bytes) = &self.carried else {
+            return Ok(Carried::default());
+        };
+        let carried = Carried::from_bytes(Bytes::from_bytes_vec(bytes.clone()));
+        carried.map_err(|error| damaged("what is carried from step to step", error))
     }
 
     /// A base optimizer with the state of the record's, and the ids of the parameters that it has
@@ -336,6 +354,7 @@ impl RobustGradientAlignmentRecord {
         }
         let parts = [
             Some(&self.base),
+            self.carried.as_ref(),
             self.model.as_ref(),
             self.scheduler.as_ref(),
         ];
@@ -350,6 +369,7 @@ impl RobustGradientAlignmentRecord {
         let checksum = self.checksum();
         let parts = [
             ("optimizer", Some(self.base)),
+            ("carried", self.carried),
             ("model", self.model),
             ("scheduler", self.scheduler),
         ];
@@ -455,6 +475,7 @@ impl RobustGradientAlignmentRecord {
             position,
             notes,
             base: part(&base, "the base optimizer's state")?.clone(),
+            carried: parts.remove("carried"),
             model: parts.remove("model"),
             scheduler: parts.remove("scheduler"),
         };

@@ -227,12 +227,14 @@ impl RobustGradientAlignment {
     ///
     /// # Errors
     ///
-    /// [`Error::Record`](crate::Error::Record) where the base optimizer's state cannot be written.
+    /// [`Error::Record`](crate::Error::Record) where the state cannot be written,
+    /// [`Error::Device`](crate::Error::Device) where it cannot be read back.
     pub fn to_record(&self) -> Result<RobustGradientAlignmentRecord> {
         let gradient = &self.gradient;
         let device = self.device.as_ref();
+        let carried = gradient.carried().clone();
         let (config, progress) = (gradient.config(), gradient.progress());
-        RobustGradientAlignmentRecord::new(config, progress, &self.base, device)
+        RobustGradientAlignmentRecord::new(config, progress, &carried, &self.base, device)
     }
 
     /// Goes on where the record was taken.
@@ -247,8 +249,10 @@ impl RobustGradientAlignment {
     /// optimizer.
     pub fn load_record(&mut self, record: &RobustGradientAlignmentRecord) -> Result<()> {
         record.check(self.gradient.config())?;
-        let (base, recorded) = record.load_base(&self.base)?;
-        self.gradient = self.gradient.split_off(record.progress());
+        let (base, mut recorded) = record.load_base(&self.base)?;
+        let carried = record.load_carried()?;
+        recorded.extend(carried.parameters());
+        self.gradient = self.gradient.split_off(record.progress(), carried);
         self.base = base;
         self.recorded = recorded;
         Ok(())
@@ -279,7 +283,10 @@ impl Clone for RobustGradientAlignment {
     /// A wrapper with the same settings and the same state, which counts by itself.
     fn clone(&self) -> Self {
         Self {
-            gradient: self.gradient.split_off(self.gradient.progress()),
+            gradient: {
+                let gradient = &self.gradient;
+                gradient.split_off(gradient.progress(), gradient.carried().clone())
+            },
             base: self.base.clone(),
             recorded: self.recorded.clone(),
             device: self.device.clone(),
@@ -295,8 +302,8 @@ impl std::fmt::Debug for RobustGradientAlignment {
     }
 }
 
-/// Refuses a model that lacks a parameter which the base optimizer has a recorded state for: its
-/// momentum would be lost without a word.
+/// Refuses a model that lacks a parameter which the record holds a state for: its momentum would be
+/// lost without a word.
 fn check_recorded<M: Module>(recorded: &BTreeSet<u64>, model: &M) -> Result<()> {
     let ParameterIds(ids) = ParameterIds::of(model);
     match recorded.difference(&ids).count() {

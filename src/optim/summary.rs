@@ -25,6 +25,8 @@ pub(crate) struct StepReadings<'a> {
     pub kept: Vec<Vec<Reading>>,
     pub coefficients: Option<Coefficients>,
     pub update: Reading,
+    /// Finite where what the step leaves for the next ones is.
+    pub carried: Reading,
 }
 
 /// The numbers of the clean passes.
@@ -136,6 +138,7 @@ impl<'a> StepReadings<'a> {
             kept: Vec::new(),
             coefficients: None,
             update: Reading::default(),
+            carried: Reading::default(),
         }
     }
 
@@ -298,7 +301,7 @@ impl<'a> StepReadings<'a> {
         });
         // Squares may leave the range of numbers that are finite themselves.
         let squares = self.kept.iter().filter_map(|row| row.last());
-        let combined = squares.chain([&self.update]);
+        let combined = squares.chain([&self.update, &self.carried]);
         let combined = combined.map(|square| (None, Pass::Combination, 0.0, read.get(*square)));
         clean
             .chain([joined])

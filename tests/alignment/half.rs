@@ -66,9 +66,34 @@ fn rounded(values: &[f32], dtype: FloatDType) -> Vec<f32> {
     tensor.to_data().iter::<f32>().collect()
 }
 
+/// Three steps in 16 bits, beside those in 32.
+fn check_training(config: &Config, dtype: FloatDType) {
+    let device = device();
+    let mut full = Mlp::new(&device);
+    let mut half = cast(Mlp::new(&device), dtype);
+    let mut of_full = config.init(momentum()).unwrap();
+    let mut of_half = config.init(momentum()).unwrap();
+    for step in 0..3 {
+        let domains = uneven(step, &device);
+        let expected = of_full.step(0.1, &mut full, &domains, Mlp::loss).unwrap();
+        let report = of_half
+            .step(0.1, &mut half, &domains, |net: &Mlp, batch: &Batch| {
+                assert_eq!(net.first.weight.val().dtype(), DType::from(dtype));
+                net.loss(&like(batch, dtype))
+            })
+            .unwrap();
+        assert!(!report.is_skipped());
+        assert_eq!(report.passes, expected.passes);
+        assert_eq!(report.unresolved().is_some(), expected.passes.perturbed > 0);
+    }
+    assert_eq!(half.first.weight.val().dtype(), DType::from(dtype));
+    let unit = if dtype == FloatDType::F16 { 1.0 } else { 8.0 };
+    assert_close(&half.values(), &full.values(), 2e-3 * unit);
+    assert_ne!(half.values(), cast(Mlp::new(&device), dtype).values());
+}
+
 #[test]
 fn nets_of_16_bits_are_trained_in_every_evaluation() {
-    let device = device();
     for dtype in HALVES {
         for evaluation in EVALUATIONS {
             for ascent in [Ascent::Domain, Ascent::Pooled] {
@@ -79,29 +104,12 @@ fn nets_of_16_bits_are_trained_in_every_evaluation() {
                         .with_evaluation(evaluation)
                         .with_ascent(ascent)
                         .with_adaptive(adaptive);
-                    let mut full = Mlp::new(&device);
-                    let mut half = cast(Mlp::new(&device), dtype);
-                    let mut of_full = config.init(momentum()).unwrap();
-                    let mut of_half = config.init(momentum()).unwrap();
-                    for step in 0..3 {
-                        let domains = uneven(step, &device);
-                        of_full.step(0.1, &mut full, &domains, Mlp::loss).unwrap();
-                        let report = of_half
-                            .step(0.1, &mut half, &domains, |net: &Mlp, batch: &Batch| {
-                                assert_eq!(net.first.weight.val().dtype(), DType::from(dtype));
-                                net.loss(&like(batch, dtype))
-                            })
-                            .unwrap();
-                        assert!(!report.is_skipped());
-                        assert!(report.unresolved().is_some());
-                    }
-                    assert_eq!(half.first.weight.val().dtype(), DType::from(dtype));
-                    let unit = if dtype == FloatDType::F16 { 1.0 } else { 8.0 };
-                    assert_close(&half.values(), &full.values(), 2e-3 * unit);
-                    assert_ne!(half.values(), cast(Mlp::new(&device), dtype).values());
+                    check_training(&config, dtype);
                 }
             }
         }
+        check_training(&Config::friendly_sam(0.2, 1.0, 0.9), dtype);
+        check_training(&Config::look_sam(0.2, 2, 0.7), dtype);
     }
 }
 

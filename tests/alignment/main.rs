@@ -3,6 +3,7 @@
 mod aggregation;
 mod alignment_losses;
 mod budget;
+mod carried;
 mod diagnostic;
 #[cfg(feature = "plot")]
 mod diagnostic_pictures;

@@ -33,7 +33,7 @@ use roga::{
     alignment::AlignmentConfig,
     domain::{DomainDataLoader, DomainDataLoaderBuilder, EpochLength},
     optim::{
-        AggregationConfig, Ascent, Draw, Evaluation, RobustGradientAlignment,
+        AggregationConfig, Ascent, Draw, Evaluation, FriendlyAscent, RobustGradientAlignment,
         RobustGradientAlignmentConfig as Config, RobustGradientAlignmentRecord as Record, Schedule,
     },
     perturbation::Adaptive,
@@ -196,12 +196,33 @@ fn trainings() -> Vec<(&'static str, Training)> {
             },
         ),
         (
+            // The base optimizer has no state of its own.
+            "friendly",
+            Training {
+                poisoned: &[2, 6],
+                ..plain(
+                    Config::friendly_sam(0.2, 0.8, 0.7).with_adaptive(Adaptive::ASAM),
+                    SgdConfig::new().init(),
+                )
+            },
+        ),
+        (
+            "looking",
+            Training {
+                poisoned: &[1, 3, 9],
+                ..plain(Config::look_sam(0.2, 3, 0.7), momentum())
+            },
+        ),
+        (
             "joined",
             Training {
                 joined: true,
                 dropout: 0.3,
                 ..plain(
                     Config::sagm(0.1, 0.01)
+                        .with_friendly(Some(FriendlyAscent::new()))
+                        .with_interval(2)
+                        .with_reuse_weight(Some(0.5))
                         .with_noise_seed(Some(9))
                         .with_report(false),
                     two_optimizers(),
@@ -383,6 +404,11 @@ fn begun(config: &Config, base: ModuleOptimizer) -> (Net, RobustGradientAlignmen
     (net, optim)
 }
 
+/// Settings that carry gradients from step to step.
+fn carrying() -> Config {
+    Config::look_sam(0.1, 2, 0.5).with_friendly(Some(FriendlyAscent::new()))
+}
+
 fn record_of(net: &Net, optim: &RobustGradientAlignment) -> Record {
     optim.to_record().unwrap().with_model(net).unwrap()
 }
@@ -500,9 +526,9 @@ fn later_versions_and_missing_parts_are_refused() {
     let version =
         |version: Scalar| rewritten(&record, |writer| writer.with_scalar("version", version), "");
     assert_eq!(
-        refused(&version(Scalar::UInt(3))),
-        "the record must be of a version that this crate knows, but it is of version 3, and the \
-         last one known is 2"
+        refused(&version(Scalar::UInt(4))),
+        "the record must be of a version that this crate knows, but it is of version 4, and the \
+         last one known is 3"
     );
     // Though nothing else in it can be read.
     let later = rewritten(
@@ -606,6 +632,8 @@ fn other_settings_are_refused_by_name() {
         ),
         ("seed", config.clone().with_seed(1)),
         ("noise_seed", config.clone().with_noise_seed(Some(0))),
+        ("gap_weight", config.clone().with_gap_weight(Some(0.1))),
+        ("reuse_weight", config.clone().with_reuse_weight(Some(0.1))),
     ];
     for (field, other) in others {
         let (_, mut optim) = begun(&other, momentum());
@@ -618,6 +646,13 @@ fn other_settings_are_refused_by_name() {
             "{error}"
         );
         assert_eq!(everything(&optim), before, "{field}");
+    }
+    let (_, optim) = begun(&Config::friendly_sam(0.1, 1.0, 0.9), adam());
+    let friendly = optim.to_record().unwrap();
+    for other in [Config::sam(0.1), Config::friendly_sam(0.1, 1.0, 0.8)] {
+        let error = other.init(adam()).unwrap().load_record(&friendly);
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("but `friendly` is "), "{error}");
     }
     // What is said about steps is free.
     for free in [
@@ -753,6 +788,14 @@ fn another_model_is_refused_and_changes_nothing() {
         assert_eq!(other.state(), state);
         assert_eq!(everything(&resumed), before);
     }
+    // What settings carry on is of its parameters as well.
+    let (_, optim) = begun(&carrying(), SgdConfig::new().init());
+    let mut carrying = carrying().init(SgdConfig::new().init()).unwrap();
+    carrying.load_record(&optim.to_record().unwrap()).unwrap();
+    let error = carrying.step(0.05, &mut other, &batches(0, &device), net_loss);
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("state of 6 parameters"), "{error}");
+    assert_eq!(other.state(), state);
     // A clone has not forgotten it either.
     let joined = resumed.clone().step_joined(
         0.05,
@@ -828,7 +871,7 @@ proptest! {
     fn damaged_bytes_are_no_panic(place in 0.0..1.0f64, bits in 1u8.., cut in 0.0..1.0f64) {
         thread_local! {
             static GOOD: Vec<u8> = {
-                let (net, optim) = begun(&Config::new(), adam());
+                let (net, optim) = begun(&carrying(), adam());
                 bytes_of(&record_of(&net, &optim))
             };
         }
@@ -839,7 +882,7 @@ proptest! {
             bytes.truncate((5.0 * cut * bytes.len() as f64) as usize);
         }
         if let Ok(record) = from_bytes(&bytes) {
-            let mut optim = Config::new().init(adam()).unwrap();
+            let mut optim = carrying().init(adam()).unwrap();
             let loaded = optim.load_record(&record);
             prop_assert_eq!(loaded.is_ok(), optim.gradient().steps() == record.steps());
             let net = record.load_model(Net::new(&device()));

@@ -1,5 +1,5 @@
-//! Ten-step trajectories of other implementations of SAM, adaptive SAM and SAGM: pytorch_optimizer
-//! 4.1.0, and the repositories of the papers.
+//! Ten-step trajectories of other implementations of SAM, adaptive SAM, SAGM, GSAM, Friendly-SAM and
+//! LookSAM: pytorch_optimizer 4.1.0, and the repositories of the papers.
 //!
 //! All rows of a step are one batch there. Weights are `[out, in]`.
 
@@ -156,6 +156,26 @@ fn pytorch_optimizer() {
                 "gsam_adaptive",
                 &["sgd"],
                 Config::gsam(0.5, 0.4).with_adaptive(Adaptive::All),
+            ),
+            ("fsam", all, Config::friendly_sam(0.1, 1.0, 0.9)),
+        ],
+    );
+}
+
+/// Its LookSAM takes norms by tensor. The values are of a net with one tensor, where that is the
+/// norm of all parameters, and of the formulas: `tests/reference/look_sam.py`.
+#[test]
+fn look_sam_by_the_norm_of_all_parameters() {
+    let all: &[&str] = &["sgd", "sgdm", "adam", "adamw"];
+    follow(
+        "reference_look_sam_f32",
+        &[
+            ("looksam_k3", all, Config::look_sam(0.1, 3, 0.7)),
+            ("looksam_k2_rho0.5", all, Config::look_sam(0.5, 2, 0.3)),
+            (
+                "looksam_k4_adaptive",
+                all,
+                Config::look_sam(0.5, 4, 0.7).with_adaptive(Adaptive::All),
             ),
         ],
     );

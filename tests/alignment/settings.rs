@@ -16,8 +16,8 @@ use roga::{
     alignment::{AlignmentConfig, Difference},
     domain::DomainBatches,
     optim::{
-        Aggregated, AggregationConfig, Ascent, Draw, Evaluation, PerturbationGroup, RobustGradient,
-        RobustGradientAlignmentConfig as Config, Schedule, StepReport,
+        Aggregated, AggregationConfig, Ascent, Draw, Evaluation, FriendlyAscent, PerturbationGroup,
+        RobustGradient, RobustGradientAlignmentConfig as Config, Schedule, StepReport,
     },
     perturbation::Adaptive,
 };
@@ -831,6 +831,8 @@ fn settings_that_cannot_work_are_refused_by_name_rule_and_value() {
                 "adaptive.eta",
                 Config::new().with_adaptive(Adaptive::Weights { eta: bad }),
             ),
+            ("reuse_weight", Config::look_sam(0.1, 3, bad)),
+            ("friendly.sigma", Config::friendly_sam(0.1, bad, 0.9)),
             (
                 "groups.rho",
                 Config::new().with_group(ParamGroup::all(), bad, 0.0),
@@ -906,10 +908,40 @@ fn settings_that_cannot_work_are_refused_by_name_rule_and_value() {
             format!("gamma_schedule must {rule}, but is {schedule:?}")
         );
     }
+    for interval in [
+        Config::new().with_interval(0),
+        Config::look_sam(0.1, 0, 0.7),
+    ] {
+        assert_eq!(refused(interval), "interval must be at least 1, but is 0");
+    }
+    for bad in [f64::NAN, f64::INFINITY, -0.1, 1.0] {
+        assert_eq!(
+            refused(Config::friendly_sam(0.1, 1.0, bad)),
+            format!("friendly.lambda must be at least 0 and below 1, but is {bad}")
+        );
+    }
+    let friendly = Some(FriendlyAscent::new());
     assert_eq!(
-        refused(Config::new().with_interval(0)),
-        "interval must be at least 1, but is 0"
+        refused(Config::new().with_friendly(friendly)),
+        "friendly must be of an ascent that is pooled, but is Domain"
     );
+    for (config, rule) in [
+        (
+            Config::erm().with_reuse_weight(Some(0.1)),
+            "there is a reuse_weight",
+        ),
+        (
+            Config::erm()
+                .with_ascent(Ascent::Pooled)
+                .with_friendly(friendly),
+            "the ascent is friendly",
+        ),
+    ] {
+        assert_eq!(
+            refused(config),
+            format!("perturbed_weight must be above 0 where {rule}, but is 0")
+        );
+    }
     assert_eq!(
         refused(Config::new().with_max_skipped_steps(Some(0))),
         "max_skipped_steps must be at least 1, but is 0"
@@ -977,6 +1009,8 @@ fn every_setting_changes_the_update_and_no_two_are_the_same() {
         seed: _,
         aggregation: _,
         gap_weight: _,
+        friendly: _,
+        reuse_weight: _,
         alignment: _,
         // It changes what is drawn by the closure: a test of its own.
         noise_seed: _,
@@ -1017,6 +1051,10 @@ fn every_setting_changes_the_update_and_no_two_are_the_same() {
         Schedule::LearningRate { reference: 0.3 },
         Schedule::LearningRate { reference: 0.2 },
     ];
+    let (pooled, friendly) = (
+        base.clone().with_ascent(Ascent::Pooled),
+        FriendlyAscent::new(),
+    );
     let mut settings = vec![
         base.clone(),
         base.clone().with_rho(0.2),
@@ -1050,6 +1088,12 @@ fn every_setting_changes_the_update_and_no_two_are_the_same() {
         base.clone().with_perturbed_weight(0.4),
         base.clone().with_perturbed_weight(0.0),
         base.clone().with_gap_weight(Some(0.1)),
+        pooled.clone().with_friendly(Some(friendly)),
+        pooled.clone().with_friendly(Some(friendly.with_sigma(0.5))),
+        pooled.with_friendly(Some(friendly.with_lambda(0.5))),
+        base.clone().with_interval(2).with_reuse_weight(Some(0.5)),
+        base.clone().with_interval(2).with_reuse_weight(Some(0.4)),
+        base.clone().with_interval(3).with_reuse_weight(Some(0.4)),
         base.clone().with_domain_weights(Some(vec![1.0, 2.0, 3.0])),
         base.clone().with_domain_weights(Some(vec![1.0, 0.0, 3.0])),
         base.clone().with_seed(2),
@@ -1110,6 +1154,12 @@ fn every_setting_changes_the_update_and_no_two_are_the_same() {
         Config::and_mask(1.0),
         Config::gsam(0.3, 0.1),
         Config::gsam(0.3, 0.2),
+        Config::friendly_sam(0.3, 1.0, 0.9),
+        Config::friendly_sam(0.3, 0.5, 0.9),
+        Config::friendly_sam(0.3, 1.0, 0.5),
+        Config::look_sam(0.3, 2, 0.7),
+        Config::look_sam(0.3, 3, 0.7),
+        Config::look_sam(0.3, 2, 0.5),
         Config::disam(0.3, 0.1),
         Config::disam(0.3, 0.2),
     ]);
@@ -1163,6 +1213,8 @@ fn settings_survive_being_written_down() {
                 .with_difference(Difference::Central)
                 .with_relative_step(Some(0.125)),
         ))
+        .with_friendly(Some(FriendlyAscent::new().with_sigma(0.25)))
+        .with_reuse_weight(Some(0.75))
         .with_max_skipped_steps(None);
     let read = <Config as burn::config::Config>::load_binary(config.to_string().as_bytes());
     assert_eq!(read.unwrap().to_string(), config.to_string());
