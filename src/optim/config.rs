@@ -363,6 +363,37 @@ impl RobustGradientAlignmentConfig {
         lengths.any(|length| length != 0.0)
     }
 
+    /// The settings that plain steps do not depend on, where the sum of the weights of the clean and of
+    /// the perturbed gradient is the same.
+    pub(super) const UNFELT_IN_PLAIN_STEPS: &[&str] = &[
+        "rho",
+        "gamma",
+        "rho_schedule",
+        "gamma_schedule",
+        "adaptive",
+        "groups",
+        "warmup_steps",
+        "interval",
+        "evaluation",
+        "ascent",
+        "draw",
+        "clean_weight",
+        "perturbed_weight",
+        "seed",
+        "reuse_weight",
+    ];
+
+    /// Whether the first steps of both, one at least, are plain, along the same multiple of the mean
+    /// gradient.
+    pub(super) fn goes_plainly_as(&self, other: &Self, steps: u64) -> bool {
+        let plain = |of: &Self| {
+            let perturbs = of.perturbs() && of.perturbed_weight != 0.0;
+            of.aggregation.is_none() && (!perturbs || of.warmup_steps >= steps)
+        };
+        let multiple = |of: &Self| of.clean_weight + of.perturbed_weight;
+        steps > 0 && plain(self) && plain(other) && multiple(self) == multiple(other)
+    }
+
     /// The factors of $\rho$ and $\gamma$ at a step; 0 in a plain one, which refuses what cannot work
     /// as well.
     pub(super) fn factors(&self, step: u64, lr: Option<f64>) -> Result<[f64; 2]> {

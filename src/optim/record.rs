@@ -268,11 +268,16 @@ impl RobustGradientAlignmentRecord {
         // Writing and reading may change the last bit of a number: both forms count.
         let ours = [config.decisive(), read_again(config)?.decisive()];
         let recorded = [self.config.decisive(), read_again(&self.config)?.decisive()];
+        let unfelt = match config.goes_plainly_as(&self.config, self.steps()) {
+            true => RobustGradientAlignmentConfig::UNFELT_IN_PLAIN_STEPS,
+            false => &[],
+        };
         for (place, (field, value)) in ours[0].iter().enumerate() {
-            let same = ours.iter().any(|ours| {
-                let recorded = recorded.iter();
-                recorded.map(|r| &r[place]).any(|r| *r == ours[place])
-            });
+            let same = unfelt.contains(field)
+                || ours.iter().any(|ours| {
+                    let recorded = recorded.iter();
+                    recorded.map(|r| &r[place]).any(|r| *r == ours[place])
+                });
             if !same {
                 return Err(Error::Record {
                     rule: "be of the same settings",

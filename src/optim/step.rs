@@ -242,6 +242,12 @@ impl RobustGradientAlignment {
     /// The model must be the record's, too, or one with the same parameter ids: see
     /// [`RobustGradientAlignmentRecord::load_model`].
     ///
+    /// **A warm-up for several methods**: while all of the record's steps were plain, by its settings
+    /// (those of [`erm`](super::RobustGradientAlignmentConfig::erm), or within `warmup_steps`) and by
+    /// these, the settings of perturbations may be others, $\rho$, $\gamma$, the evaluation and the
+    /// weights (with the same sum) among them. The training goes on, bit for bit, as if those steps had
+    /// been made with these.
+    ///
     /// # Errors
     ///
     /// [`Error::Record`](crate::Error::Record), with nothing changed, where the record is of other

@@ -666,6 +666,63 @@ fn other_settings_are_refused_by_name() {
     }
 }
 
+#[test]
+fn plain_steps_are_a_warmup_of_every_method() {
+    let device = device();
+    let go_on =
+        |net: &mut Net, optim: &mut RobustGradientAlignment, steps: std::ops::Range<usize>| {
+            let step = |step| optim.step(0.05, net, &batches(step, &device), net_loss);
+            steps.map(step).map(Result::unwrap).collect::<Vec<_>>()
+        };
+    let (net, optim) = begun(&Config::erm(), momentum());
+    let plain = record_of(&net, &optim);
+    let methods = [
+        Config::new(),
+        Config::new().with_evaluation(Evaluation::Own).with_seed(4),
+        Config::sam(0.1),
+        Config::asam(0.1).with_interval(2),
+        Config::sagm(0.1, 0.01),
+        Config::domain_sam(0.1),
+        Config::look_sam(0.1, 2, 0.5),
+    ];
+    let mut ends = Vec::new();
+    for config in methods.map(|config| config.with_warmup_steps(3)) {
+        let (mut expected, mut whole) = begun(&config, momentum());
+        let reports = go_on(&mut expected, &mut whole, 3..6);
+        let mut net = plain.load_model(Net::new(&device)).unwrap();
+        let mut optim = config.init(momentum()).unwrap();
+        optim.load_record(&plain).unwrap();
+        let found = go_on(&mut net, &mut optim, 3..6);
+        assert_eq!(format!("{found:?}"), format!("{reports:?}"), "{config:?}");
+        assert_eq!(net.state(), expected.state(), "{config:?}");
+        ends.push(format!("{:?}", expected.state()));
+    }
+    ends.sort();
+    ends.dedup();
+    assert_eq!(ends.len(), 7);
+    for (field, other) in [
+        ("rho", Config::new().with_warmup_steps(2)),
+        (
+            "rho",
+            Config::new().with_clean_weight(1.0).with_warmup_steps(3),
+        ),
+        ("gap_weight", Config::gsam(0.1, 0.2).with_warmup_steps(3)),
+        (
+            "friendly",
+            Config::friendly_sam(0.1, 1.0, 0.9).with_warmup_steps(3),
+        ),
+        ("aggregation", Config::upgrad()),
+        (
+            "alignment",
+            Config::erm().with_alignment(Some(AlignmentConfig::cosine(0.1))),
+        ),
+    ] {
+        let error = other.init(momentum()).unwrap().load_record(&plain);
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains(&format!("but `{field}` is ")), "{error}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
