@@ -55,9 +55,8 @@ impl ConvNextConfig {
     /// [`Error::Setting`](crate::Error::Setting) for a size of 0, or stages of which `channels`
     /// and `blocks` differ.
     pub fn init(&self, device: &Device) -> Result<ConvNext> {
-        stages(&self.channels, &self.blocks)?;
+        let first = stages(&self.channels, &self.blocks)?;
         positive("classes", self.classes)?;
-        let first = self.channels[0];
         let mut inputs = first;
         let mut stages = Vec::new();
         for (&channels, &count) in self.channels.iter().zip(&self.blocks) {

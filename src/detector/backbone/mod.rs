@@ -64,18 +64,18 @@ fn positive(field: &'static str, size: usize) -> Result<()> {
     })
 }
 
-/// Refuses stages that are none, are empty or differ in number.
-fn stages(channels: &[usize], blocks: &[usize]) -> Result<()> {
+/// The channels of the first stage; refuses stages that are none, are empty or differ in number.
+fn stages(channels: &[usize], blocks: &[usize]) -> Result<usize> {
     let refused = |field, rule, sizes: &[usize]| {
         let value = format!("{sizes:?}");
         Err(Error::Setting { field, rule, value })
     };
     let positive = |sizes: &[usize]| !sizes.is_empty() && !sizes.contains(&0);
-    if !positive(channels) {
+    let Some(first) = channels.first().filter(|_| positive(channels)) else {
         return refused("channels", "be at least one stage, none of 0", channels);
-    }
+    };
     if !positive(blocks) || blocks.len() != channels.len() {
         return refused("blocks", "be one for each stage, none of 0", blocks);
     }
-    Ok(())
+    Ok(*first)
 }

@@ -104,8 +104,7 @@ impl ResNetConfig {
     /// [`Error::Setting`](crate::Error::Setting) for a size of 0, or stages of which `channels` and
     /// `blocks` differ.
     pub fn init(&self, device: &Device) -> Result<ResNet> {
-        self.check()?;
-        let first = self.channels[0];
+        let first = self.check()?;
         let mut inputs = first;
         let mut blocks = Vec::new();
         for (stage, (&channels, &count)) in self.channels.iter().zip(&self.blocks).enumerate() {
@@ -140,10 +139,11 @@ impl ResNetConfig {
         })
     }
 
-    fn check(&self) -> Result<()> {
-        stages(&self.channels, &self.blocks)?;
+    /// The channels of the first stage, where all settings are in their ranges.
+    fn check(&self) -> Result<usize> {
         positive("classes", self.classes)?;
-        positive("inputs", self.inputs)
+        positive("inputs", self.inputs)?;
+        stages(&self.channels, &self.blocks)
     }
 }
 

@@ -129,11 +129,11 @@ impl Portraits {
 
 impl FaceSource for Portraits {
     fn len(&self) -> usize {
-        self.names.len() * self.shots
+        self.names.len().saturating_mul(self.shots)
     }
 
     fn person(&self, index: usize) -> &str {
-        &self.names[index / self.shots]
+        self.names.get(index / self.shots).map_or("", |name| name)
     }
 
     fn face(&self, index: usize) -> Result<Face> {
