@@ -110,7 +110,7 @@ pub struct DomainConfig {
     /// How pictures become samples.
     #[config(default = "EncodeConfig::new()")]
     pub encode: EncodeConfig,
-    /// Samples of each class made from each face, at least 1: they differ in donor, forgery,
+    /// Samples of each class made from each face, from 1 to 10000: they differ in donor, forgery,
     /// crop and quality.
     #[config(default = 1)]
     pub copies: usize,
@@ -131,11 +131,11 @@ impl DomainConfig {
     pub fn check(&self) -> Result<()> {
         check_strength(self.strength)?;
         self.encode.check()?;
-        if self.copies == 0 {
+        if !(1..=10_000).contains(&self.copies) {
             return Err(Error::Setting {
                 field: "copies",
-                rule: "be at least 1",
-                value: "0".into(),
+                rule: "be from 1 to 10000",
+                value: self.copies.to_string(),
             });
         }
         Ok(())

@@ -17,7 +17,7 @@ use crate::{
 /// Settings of a [`Bootstrap`].
 #[derive(Config, Debug)]
 pub struct BootstrapConfig {
-    /// How many test sets are drawn, at least 2. Default: 1000.
+    /// How many test sets are drawn, from 2 to 10 million. Default: 1000.
     #[config(default = 1000)]
     pub replicates: usize,
     /// How often an interval is to hold the truth, between 0 and 1. Default: 0.95.
@@ -96,10 +96,10 @@ impl BootstrapConfig {
 
 /// What every bootstrap asks of its settings.
 pub(super) fn check(replicates: usize, confidence: f64) -> Result<()> {
-    if replicates < 2 {
+    if !(2..=10_000_000).contains(&replicates) {
         return Err(Error::Setting {
             field: "replicates",
-            rule: "be at least 2",
+            rule: "be from 2 to 10000000",
             value: replicates.to_string(),
         });
     }

@@ -15,14 +15,14 @@ use crate::{
 /// The settings of a [`RocBand`].
 #[derive(Config, Debug, PartialEq)]
 pub struct RocBandConfig {
-    /// How often the clusters are drawn, at least 2. Default: 1000.
+    /// How often the clusters are drawn, from 2 to 10 million. Default: 1000.
     #[config(default = 1000)]
     pub replicates: usize,
     /// The part of the draws that lies within the band at each false positive rate, between 0 and
     /// 1. Default: 0.95.
     #[config(default = 0.95)]
     pub confidence: f64,
-    /// The number of false positive rates, evenly from 0 to 1: at least 2. Default: 101.
+    /// The number of false positive rates, evenly from 0 to 1: from 2 to 100001. Default: 101.
     #[config(default = 101)]
     pub points: usize,
     /// The seed of the draws: the same seed, the same band. Default: 0.
@@ -88,12 +88,12 @@ impl RocBandConfig {
     pub fn check(&self) -> Result<()> {
         check(self.replicates, self.confidence)?;
         match self.points {
-            0 | 1 => Err(Error::Setting {
+            2..=100_001 => Ok(()),
+            _ => Err(Error::Setting {
                 field: "points",
-                rule: "be at least 2",
+                rule: "be from 2 to 100001",
                 value: self.points.to_string(),
             }),
-            _ => Ok(()),
         }
     }
 

@@ -375,7 +375,7 @@ pub(crate) struct Progress {
     pub kept: Kept,
 }
 
-fn check_trainable<M: Module>(model: &M) -> Result<()> {
+pub(super) fn check_trainable<M: Module>(model: &M) -> Result<()> {
     #[derive(Default)]
     struct Trainable(bool);
 

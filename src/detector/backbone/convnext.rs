@@ -34,11 +34,11 @@ use crate::Result;
 /// ```
 #[derive(Config, Debug, PartialEq)]
 pub struct ConvNextConfig {
-    /// The channels of every stage: at least one stage, none of 0.
+    /// The channels of every stage: at least one stage, each from 1 to 65536.
     pub channels: Vec<usize>,
-    /// The blocks of every stage: as many as `channels`, none of 0.
+    /// The blocks of every stage: as many as `channels`, each from 1 to 1000.
     pub blocks: Vec<usize>,
-    /// The number of classes $K$: at least 1.
+    /// The number of classes $K$: from 1 to 65536.
     pub classes: usize,
 }
 

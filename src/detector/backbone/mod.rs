@@ -52,14 +52,20 @@ pub use xception::*;
 
 use crate::{Error, Result};
 
-/// Refuses a size of 0.
+/// The most classes, and channels of a stage or a picture.
+const MAX_CHANNELS: usize = 1 << 16;
+
+/// The most blocks of a stage.
+const MAX_BLOCKS: usize = 1000;
+
+/// Refuses a size of 0, and one that no memory holds.
 fn positive(field: &'static str, size: usize) -> Result<()> {
-    if size > 0 {
+    if (1..=MAX_CHANNELS).contains(&size) {
         return Ok(());
     }
     Err(Error::Setting {
         field,
-        rule: "be at least 1",
+        rule: "be from 1 to 65536",
         value: size.to_string(),
     })
 }
@@ -70,12 +76,15 @@ fn stages(channels: &[usize], blocks: &[usize]) -> Result<usize> {
         let value = format!("{sizes:?}");
         Err(Error::Setting { field, rule, value })
     };
-    let positive = |sizes: &[usize]| !sizes.is_empty() && !sizes.contains(&0);
-    let Some(first) = channels.first().filter(|_| positive(channels)) else {
-        return refused("channels", "be at least one stage, none of 0", channels);
+    let within = |sizes: &[usize], most| sizes.iter().all(|size| (1..=most).contains(size));
+    let first = channels.first().filter(|_| within(channels, MAX_CHANNELS));
+    let Some(first) = first else {
+        let rule = "be at least one stage, each from 1 to 65536";
+        return refused("channels", rule, channels);
     };
-    if !positive(blocks) || blocks.len() != channels.len() {
-        return refused("blocks", "be one for each stage, none of 0", blocks);
+    if !within(blocks, MAX_BLOCKS) || blocks.len() != channels.len() {
+        let rule = "be one for each stage, each from 1 to 1000";
+        return refused("blocks", rule, blocks);
     }
     Ok(*first)
 }

@@ -31,17 +31,17 @@ use crate::Result;
 /// ```
 #[derive(Config, Debug, PartialEq)]
 pub struct ResNetConfig {
-    /// The channels of every stage: at least one stage, none of 0. Stages of bottlenecks hand on
+    /// The channels of every stage: at least one stage, each from 1 to 65536. Stages of bottlenecks hand on
     /// four times as many.
     pub channels: Vec<usize>,
-    /// The blocks of every stage: as many as `channels`, none of 0.
+    /// The blocks of every stage: as many as `channels`, each from 1 to 1000.
     pub blocks: Vec<usize>,
-    /// The number of classes $K$: at least 1.
+    /// The number of classes $K$: from 1 to 65536.
     pub classes: usize,
     /// What stands before the first stage. Default: [`Stem::Plain`].
     #[config(default = "Stem::Plain")]
     pub stem: Stem,
-    /// The channels of a picture: at least 1. Default: 3.
+    /// The channels of a picture: from 1 to 65536. Default: 3.
     #[config(default = 3)]
     pub inputs: usize,
     /// What the stages are made of. Default: [`ResidualBlock::Basic`].
