@@ -104,10 +104,14 @@ impl<'a> Ball<'a> {
         }
     }
 
+    fn with_mean(&self, i: usize) -> f64 {
+        self.with_mean.get(i).copied().unwrap_or(f64::NAN)
+    }
+
     fn at(&self, square_tau: f64) -> Point {
         let tau = square_tau.sqrt();
         let shifted = GramMatrix::from_fn(self.gram.domains(), |i, j| {
-            let cross = tau * (self.with_mean[i] + self.with_mean[j]);
+            let cross = tau * (self.with_mean(i) + self.with_mean(j));
             self.gram.get(i, j) + cross + square_tau * self.mean_square
         });
         let weights = min_norm_point(&shifted);
@@ -121,7 +125,8 @@ impl<'a> Ball<'a> {
 
     fn square_norm(&self, weights: &[f64]) -> f64 {
         let row = |i: usize| dot(self.gram.row(i), weights);
-        (0..weights.len()).map(|i| weights[i] * row(i)).sum()
+        let weights = weights.iter().enumerate();
+        weights.map(|(i, weight)| weight * row(i)).sum()
     }
 
     /// Where the vector reaches the ball's surface. What is outside is a line in $\tau^2$ as long

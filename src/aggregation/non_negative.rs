@@ -35,6 +35,10 @@ struct ActiveSet {
     factor: Vec<Vec<f64>>,
 }
 
+#[expect(
+    clippy::indexing_slicing,
+    reason = "variables are numbers below K, and every list that they are places in has K entries"
+)]
 impl ActiveSet {
     fn solve(&mut self) {
         let count = self.x.len();

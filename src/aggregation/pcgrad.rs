@@ -57,12 +57,14 @@ impl Aggregator for PcGrad {
 
 /// $v$ of $\sum_j v_j g_j$, which is $g_i$ after its projections.
 fn projected(i: usize, order: &[usize], gram: &GramMatrix) -> Vec<f64> {
-    let mut v = vec![0.0; order.len()];
-    v[i] = 1.0;
+    let unit = |j: usize| if j == i { 1.0 } else { 0.0 };
+    let mut v: Vec<f64> = (0..order.len()).map(unit).collect();
     for &j in order.iter().filter(|j| **j != i) {
         let product = dot(gram.row(j), &v);
-        if product < 0.0 {
-            v[j] -= product / gram.get(j, j);
+        if product < 0.0
+            && let Some(v) = v.get_mut(j)
+        {
+            *v -= product / gram.get(j, j);
         }
     }
     v

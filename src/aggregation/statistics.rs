@@ -79,11 +79,12 @@ impl<'a> DomainStatistics<'a> {
                 found: format!("there are {} for {} domains", self.losses.len(), self.len()),
             });
         }
-        match self.losses.iter().position(|loss| !loss.is_finite()) {
+        let mut losses = self.losses.iter().enumerate();
+        match losses.find(|(_, loss)| !loss.is_finite()) {
             None => Ok(self.losses),
-            Some(domain) => Err(Error::Domains {
+            Some((domain, loss)) => Err(Error::Domains {
                 rule: "have finite losses",
-                found: format!("that of domain {domain} is {}", self.losses[domain]),
+                found: format!("that of domain {domain} is {loss}"),
             }),
         }
     }
@@ -126,17 +127,15 @@ impl<'a> DomainStatistics<'a> {
         method: impl FnOnce(&[f64], &GramMatrix) -> Vec<f64>,
     ) -> Result<Vec<f64>> {
         let gram = self.gram()?;
-        let counted: Vec<usize> = (0..self.len())
-            .filter(|i| self.weights[*i] != 0.0)
-            .collect();
-        let weights: Vec<f64> = counted.iter().map(|i| self.weights[*i]).collect();
-        let entry = |i: usize, j: usize| gram.get(counted[i], counted[j]);
-        let found = method(&weights, &GramMatrix::from_fn(counted.len(), entry));
-        let mut coefficients = vec![0.0; self.len()];
-        for (i, coefficient) in counted.into_iter().zip(found) {
-            coefficients[i] = coefficient;
-        }
-        Ok(coefficients)
+        let counted = self.weights.iter().copied().enumerate();
+        let (domains, weights): (Vec<usize>, Vec<f64>) =
+            counted.filter(|(_, weight)| *weight != 0.0).unzip();
+        let mut found = method(&weights, &gram.of(&domains)).into_iter();
+        let coefficient = |weight: &f64| match *weight != 0.0 {
+            true => found.next().unwrap_or(0.0),
+            false => 0.0,
+        };
+        Ok(self.weights.iter().map(coefficient).collect())
     }
 }
 

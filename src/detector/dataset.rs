@@ -9,7 +9,7 @@ use std::{
 };
 
 use image::{RgbImage, buffer::ConvertBuffer};
-use rand::{RngExt, rngs::ChaCha8Rng};
+use rand::{rngs::ChaCha8Rng, seq::IndexedRandom};
 
 use super::{
     encode::{EncodeConfig, Encoded},
@@ -29,11 +29,7 @@ pub trait FaceSource: Sync {
         self.len() == 0
     }
 
-    /// Whose face it is.
-    ///
-    /// # Panics
-    ///
-    /// Where `index` is not below [`len`](Self::len).
+    /// Whose face it is; empty where `index` is not below [`len`](Self::len).
     fn person(&self, index: usize) -> &str;
 
     /// A face: the same index, the same face.
@@ -47,14 +43,23 @@ pub trait FaceSource: Sync {
 
 /// Refuses an index beyond a source.
 pub(crate) fn check_index(source: &dyn FaceSource, index: usize) -> Result<()> {
-    if index < source.len() {
-        return Ok(());
+    match index < source.len() {
+        true => Ok(()),
+        false => Err(no_face(index, source.len())),
     }
-    Err(Error::Setting {
+}
+
+/// What a source keeps of a face, or the same refusal.
+pub(crate) fn at_index<T>(faces: &[T], index: usize) -> Result<&T> {
+    faces.get(index).ok_or_else(|| no_face(index, faces.len()))
+}
+
+fn no_face(index: usize, len: usize) -> Error {
+    Error::Setting {
         field: "faces",
         rule: "be indices of the source's faces",
-        value: format!("{index} of {}", source.len()),
-    })
+        value: format!("{index} of {len}"),
+    }
 }
 
 /// The indices of a source's faces in parts, by the fractions of its people: nobody is in two.
@@ -105,7 +110,7 @@ pub struct DomainConfig {
     /// How pictures become samples.
     #[config(default = "EncodeConfig::new()")]
     pub encode: EncodeConfig,
-    /// Samples of each class made from each face, at least 1: they differ in donor, forgery,
+    /// Samples of each class made from each face, from 1 to 10000: they differ in donor, forgery,
     /// crop and quality.
     #[config(default = 1)]
     pub copies: usize,
@@ -126,11 +131,11 @@ impl DomainConfig {
     pub fn check(&self) -> Result<()> {
         check_strength(self.strength)?;
         self.encode.check()?;
-        if self.copies == 0 {
+        if !(1..=10_000).contains(&self.copies) {
             return Err(Error::Setting {
                 field: "copies",
-                rule: "be at least 1",
-                value: "0".into(),
+                rule: "be from 1 to 10000",
+                value: self.copies.to_string(),
             });
         }
         Ok(())
@@ -148,8 +153,7 @@ impl DomainConfig {
     /// [`Forgery::apply`] return.
     pub fn build(&self, source: &dyn FaceSource, faces: &[usize]) -> Result<Vec<Sample>> {
         self.check_faces(source, faces)?;
-        let samples = in_parallel(self.threads, faces.len(), |job| {
-            let index = faces[job];
+        let samples = in_parallel(self.threads, faces, |&index| {
             let target = source.face(index)?;
             let pairs: Result<Vec<_>> = (0..self.copies)
                 .map(|copy| self.pair(source, faces, index, &target, copy))
@@ -271,47 +275,48 @@ fn donor(
         .copied()
         .filter(|&face| source.person(face) != person)
         .collect();
-    if others.is_empty() {
-        return Err(Error::Setting {
-            field: "faces",
-            rule: "show two people at least, as the forgery needs a donor",
-            value: format!("only {person}"),
-        });
-    }
-    Ok(others[rng.random_range(0..others.len())])
+    others.choose(rng).copied().ok_or_else(|| Error::Setting {
+        field: "faces",
+        rule: "show two people at least, as the forgery needs a donor",
+        value: format!("only {person}"),
+    })
 }
 
-/// The results of jobs `0..count` in order, or the error of the first job that failed.
-pub(super) fn in_parallel<T: Send>(
+/// What a job makes of each item, in their order, or the error of the first that failed.
+pub(super) fn in_parallel<I: Sync, T: Send>(
     threads: usize,
-    count: usize,
-    job: impl Fn(usize) -> Result<T> + Sync,
+    items: &[I],
+    job: impl Fn(&I) -> Result<T> + Sync,
 ) -> Result<Vec<T>> {
     let available = || thread::available_parallelism().map_or(1, usize::from);
-    let threads = if threads == 0 { available() } else { threads }.min(count.max(1));
+    let threads = if threads == 0 { available() } else { threads }.min(items.len());
     let next = AtomicUsize::new(0);
     let work = || {
         let mut done = Vec::new();
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
-            if index >= count {
+            let Some(item) = items.get(index) else {
                 return done;
-            }
-            let result = job(index);
+            };
+            let result = job(item);
             if result.is_err() {
                 // Jobs before this one are under way and will be done; no later one is begun.
-                next.fetch_max(count, Ordering::Relaxed);
+                next.fetch_max(items.len(), Ordering::Relaxed);
             }
             done.push((index, result));
         }
     };
     let mut results: Vec<(usize, Result<T>)> = thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        // This thread works as well, and alone where the machine has no other to give.
+        let spawn = |_| thread::Builder::new().spawn_scoped(scope, work).ok();
+        let workers: Vec<_> = (1..threads).map_while(spawn).collect();
+        let own = work();
         let join = |worker: thread::ScopedJoinHandle<'_, _>| match worker.join() {
             Ok(done) => done,
             Err(panic) => std::panic::resume_unwind(panic),
         };
-        workers.into_iter().flat_map(join).collect()
+        let others = workers.into_iter().flat_map(join);
+        own.into_iter().chain(others).collect()
     });
     results.sort_unstable_by_key(|(index, _)| *index);
     results.into_iter().map(|(_, result)| result).collect()
@@ -438,7 +443,7 @@ mod tests {
     #[test]
     fn the_first_error_comes_back() {
         for threads in [1, 4] {
-            let result = in_parallel(threads, 50, |i| {
+            let result = in_parallel(threads, &Vec::from_iter(0..50), |&i| {
                 if i < 7 {
                     return Ok(i);
                 }

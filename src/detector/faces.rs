@@ -14,7 +14,7 @@ use image::RgbImage;
 
 use super::{
     data::decode,
-    dataset::{FaceSource, check_index},
+    dataset::{FaceSource, at_index},
     landmark::{Landmarks, Part},
 };
 use crate::{Error, Result};
@@ -208,12 +208,11 @@ impl FaceSource for Faces {
     }
 
     fn person(&self, index: usize) -> &str {
-        &self.files[index].person
+        self.files.get(index).map_or("", |file| &file.person)
     }
 
     fn face(&self, index: usize) -> Result<Face> {
-        check_index(self, index)?;
-        let file = &self.files[index];
+        let file = at_index(&self.files, index)?;
         stay_inside(&self.root, &file.picture)?;
         stay_inside(&self.root, &file.landmarks)?;
         let picture = read_picture(&file.picture)?;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    dataset::{FaceSource, check_index},
+    dataset::{FaceSource, at_index},
     faces::{Face, names, read_picture, stay_inside, unreadable},
     landmark::Landmarks,
     template::{PORTRAIT_REGION, check_region},
@@ -68,8 +68,9 @@ impl GalleryConfig {
         if people.is_empty() {
             return Err(at_folder("has no .png, .jpg or .jpeg file".into()));
         }
-        if let Some(twice) = people.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-            return Err(at_folder(format!("has two pictures of `{}`", twice[0].0)));
+        let mut pairs = people.array_windows();
+        if let Some([(twice, _), _]) = pairs.find(|[one, other]| one.0 == other.0) {
+            return Err(at_folder(format!("has two pictures of `{twice}`")));
         }
         Ok(Gallery {
             root,
@@ -104,12 +105,11 @@ impl FaceSource for Gallery {
     }
 
     fn person(&self, index: usize) -> &str {
-        &self.people[index].0
+        self.people.get(index).map_or("", |(person, _)| person)
     }
 
     fn face(&self, index: usize) -> Result<Face> {
-        check_index(self, index)?;
-        let path = &self.people[index].1;
+        let (_, path) = at_index(&self.people, index)?;
         stay_inside(&self.root, path)?;
         let picture = read_picture(path)?;
         Landmarks::in_frame(picture.width(), picture.height(), self.region)

@@ -260,7 +260,7 @@ impl Landmarks {
         };
         let bytes = read_limited(path)?;
         let numbers = parse_npy(&bytes).map_err(at_path)?;
-        let points: Vec<[f32; 2]> = numbers.chunks_exact(2).map(|p| [p[0], p[1]]).collect();
+        let points: Vec<[f32; 2]> = numbers.as_chunks().0.to_vec();
         Scheme::of_len(points.len())
             .and_then(|scheme| Self::new(points, scheme))
             .map_err(|error| at_path(error.to_string()))
@@ -278,8 +278,7 @@ impl Landmarks {
 
     /// The points of a part.
     pub fn part(&self, part: Part) -> Vec<[f32; 2]> {
-        let indices = self.scheme.part(part);
-        indices.into_iter().map(|i| self.points[i]).collect()
+        chosen(&self.points, &self.scheme.part(part))
     }
 
     /// The mean of a part's points.
@@ -323,6 +322,12 @@ impl Landmarks {
     pub fn scaled(&self, [sx, sy]: [f32; 2]) -> Result<Self> {
         self.transformed([[sx, 0.0, 0.5 * sx - 0.5], [0.0, sy, 0.5 * sy - 0.5]])
     }
+}
+
+/// Those of a scheme's points that have these indices.
+pub(crate) fn chosen(points: &[[f32; 2]], indices: &[usize]) -> Vec<[f32; 2]> {
+    let point = |index: &usize| points.get(*index).copied();
+    indices.iter().filter_map(point).collect()
 }
 
 /// The least box round some points: left, top, right, bottom.
@@ -400,18 +405,22 @@ fn narrowed<T>(numbers: Vec<T>, narrow: impl Fn(T) -> f32) -> Vec<f32> {
     numbers.into_iter().map(narrow).collect()
 }
 
+fn not_npy(bytes: &[u8]) -> String {
+    format!("is not a .npy array ({} bytes)", bytes.len())
+}
+
 /// Refuses headers that would cost the parser much: it nests as deeply as the text does, and
 /// multiplies the shape's numbers unchecked.
 fn check_npy_header(bytes: &[u8]) -> Result<(), String> {
-    if bytes.len() < 12 || !bytes.starts_with(b"\x93NUMPY") {
-        return Err(format!("is not a .npy array ({} bytes)", bytes.len()));
+    let Some(&[magic @ .., version, _, a, b, c, d]) = bytes.first_chunk::<12>() else {
+        return Err(not_npy(bytes));
+    };
+    if &magic != b"\x93NUMPY" {
+        return Err(not_npy(bytes));
     }
-    let (start, len) = match bytes[6] {
-        1 => (10, usize::from(u16::from_le_bytes([bytes[8], bytes[9]]))),
-        _ => (
-            12,
-            u32::from_le_bytes([bytes[8], bytes[9], bytes[10], bytes[11]]) as usize,
-        ),
+    let (start, len) = match version {
+        1 => (10, usize::from(u16::from_le_bytes([a, b]))),
+        _ => (12, u32::from_le_bytes([a, b, c, d]) as usize),
     };
     if len > MAX_HEADER_BYTES {
         return Err(format!(

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::{
-    dataset::{FaceSource, in_parallel},
+    dataset::{FaceSource, at_index, in_parallel},
     faces::Face,
 };
 use crate::Result;
@@ -21,7 +21,8 @@ impl InMemFaces {
     ///
     /// What [`FaceSource::face`] returns for the first face that cannot be had.
     pub fn new(source: &dyn FaceSource, threads: usize) -> Result<Self> {
-        let faces = in_parallel(threads, source.len(), |index| {
+        let indices: Vec<usize> = (0..source.len()).collect();
+        let faces = in_parallel(threads, &indices, |&index| {
             Ok((source.person(index).into(), source.face(index)?))
         })?;
         Ok(Self { faces })
@@ -34,11 +35,11 @@ impl FaceSource for InMemFaces {
     }
 
     fn person(&self, index: usize) -> &str {
-        &self.faces[index].0
+        self.faces.get(index).map_or("", |(person, _)| person)
     }
 
     fn face(&self, index: usize) -> Result<Face> {
-        Ok(self.faces[index].1.clone())
+        at_index(&self.faces, index).map(|(_, face)| face.clone())
     }
 }
 

@@ -1,7 +1,7 @@
 //! Arithmetic on pictures of floats, as the renderer, the forgeries and the encode chain need it.
 
 use image::{
-    ImageBuffer, Luma, Rgb, Rgb32FImage, RgbImage,
+    GrayImage, ImageBuffer, Luma, Rgb, Rgb32FImage, RgbImage,
     imageops::{self, FilterType},
 };
 
@@ -10,23 +10,42 @@ pub(crate) type Plane = ImageBuffer<Luma<f32>, Vec<f32>>;
 
 /// The bytes of a picture as numbers in $[0, 1]$.
 pub(crate) fn to_float(picture: &RgbImage) -> Rgb32FImage {
-    let pixels = picture.as_raw().iter().map(|&b| f32::from(b) / 255.0);
-    ImageBuffer::from_vec(picture.width(), picture.height(), pixels.collect())
-        .expect("one number for each byte")
+    let mut float = Rgb32FImage::new(picture.width(), picture.height());
+    for (number, byte) in float.iter_mut().zip(picture.iter()) {
+        *number = f32::from(*byte) / 255.0;
+    }
+    float
 }
 
 /// Numbers in $[0, 1]$ as the bytes of a picture.
 pub(crate) fn to_bytes(picture: &Rgb32FImage) -> RgbImage {
-    let bytes = picture.as_raw().iter().map(|&v| to_byte(v));
-    ImageBuffer::from_vec(picture.width(), picture.height(), bytes.collect())
-        .expect("one byte for each number")
+    let mut bytes = RgbImage::new(picture.width(), picture.height());
+    for (byte, number) in bytes.iter_mut().zip(picture.iter()) {
+        *byte = to_byte(*number);
+    }
+    bytes
 }
 
 /// A mask as a grey picture.
-pub(crate) fn mask_to_bytes(mask: &Plane) -> image::GrayImage {
-    let bytes = mask.as_raw().iter().map(|&v| to_byte(v));
-    ImageBuffer::from_vec(mask.width(), mask.height(), bytes.collect())
-        .expect("one byte for each number")
+pub(crate) fn mask_to_bytes(mask: &Plane) -> GrayImage {
+    let mut bytes = GrayImage::new(mask.width(), mask.height());
+    for (byte, number) in bytes.iter_mut().zip(mask.iter()) {
+        *byte = to_byte(*number);
+    }
+    bytes
+}
+
+/// The channels of two colours, or the coordinates of two points, made one, each with each.
+#[inline]
+pub(crate) fn paired<const N: usize>(
+    mut a: [f32; N],
+    b: [f32; N],
+    made: impl Fn(f32, f32) -> f32,
+) -> [f32; N] {
+    for (a, b) in a.iter_mut().zip(b) {
+        *a = made(*a, b);
+    }
+    a
 }
 
 /// A number in $[0, 1]$ as a byte; beyond, the nearest.
@@ -118,16 +137,16 @@ pub(crate) fn fill(width: u32, height: u32, polygon: &[[f32; 2]]) -> Plane {
     for y in 0..height {
         crossings.clear();
         let level = y as f32;
-        for (i, &[x0, y0]) in polygon.iter().enumerate() {
-            let [x1, y1] = polygon[(i + 1) % polygon.len()];
+        let ends = polygon.iter().cycle().skip(1);
+        for (&[x0, y0], &[x1, y1]) in polygon.iter().zip(ends) {
             if (y0 <= level) != (y1 <= level) {
                 crossings.push(x0 + (level - y0) / (y1 - y0) * (x1 - x0));
             }
         }
         crossings.sort_by(f32::total_cmp);
-        for span in crossings.chunks_exact(2) {
-            let start = span[0].ceil().max(0.0);
-            let end = span[1].floor().min(width as f32 - 1.0);
+        for [start, end] in crossings.as_chunks().0 {
+            let start = start.ceil().max(0.0);
+            let end = end.floor().min(width as f32 - 1.0);
             let mut x = start;
             while x <= end {
                 plane.put_pixel(x as u32, y, Luma([1.0]));

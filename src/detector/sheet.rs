@@ -67,10 +67,10 @@ pub fn contact_sheet(
             value: format!("{} rows of {size} pixels", faces.len()),
         });
     };
-    let rows = in_parallel(first.threads, faces.len(), |row| {
+    let rows = in_parallel(first.threads, faces, |&face| {
         let mut crops = Vec::with_capacity(1 + 2 * domains.len());
         for domain in domains {
-            let [real, forged, mask] = domain.crops(source, faces, faces[row])?;
+            let [real, forged, mask] = domain.crops(source, faces, face)?;
             if crops.is_empty() {
                 crops.push(real);
             }

@@ -29,21 +29,23 @@ pub enum EpochLength {
     Steps(usize),
 }
 
+const MAX_BATCH_SIZE: usize = 1 << 24;
+
 impl EpochLength {
     /// The number of steps, from $(n_k, b_k)$ of every domain.
     ///
     /// # Errors
     ///
-    /// [`Error::Setting`] for `Steps(0)` and for a batch size of 0.
+    /// [`Error::Setting`] for `Steps(0)`, and for a batch size of 0 or above $2^{24}$.
     pub fn steps(self, sizes: impl IntoIterator<Item = (usize, usize)>) -> Result<usize> {
         self.check()?;
         let (mut longest, mut shortest) = (1, usize::MAX);
         for (items, batch_size) in sizes {
-            if batch_size == 0 {
+            if !(1..=MAX_BATCH_SIZE).contains(&batch_size) {
                 return Err(Error::Setting {
                     field: "batch_size",
-                    rule: "be at least 1",
-                    value: "0".into(),
+                    rule: "be from 1 to 16777216",
+                    value: batch_size.to_string(),
                 });
             }
             longest = longest.max(items.div_ceil(batch_size));

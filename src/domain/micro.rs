@@ -40,9 +40,9 @@ impl<B> MicroBatches<B> {
 
     /// The parts, each with its share $n_m / n$ of the rows.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (f64, &B)> {
-        let rows: usize = self.parts.iter().map(|(rows, _)| rows).sum();
+        let rows: f64 = self.parts.iter().map(|(rows, _)| *rows as f64).sum();
         self.parts
             .iter()
-            .map(move |(part, batch)| (*part as f64 / rows as f64, batch))
+            .map(move |(part, batch)| (*part as f64 / rows, batch))
     }
 }

@@ -86,8 +86,9 @@ impl<G: Ord> GroupSplit<G> {
     {
         let mut indices = vec![Vec::new(); self.parts];
         for (index, group) in groups.into_iter().enumerate() {
-            if let Some(part) = self.part_of(group) {
-                indices[part].push(index);
+            let part = self.part_of(group);
+            if let Some(indices) = part.and_then(|part| indices.get_mut(part)) {
+                indices.push(index);
             }
         }
         indices
@@ -137,38 +138,61 @@ fn apportion(groups: usize, fractions: &[f64]) -> Result<Vec<usize>> {
     } else {
         0.0
     });
-    let mut counts = largest_remainders(groups, &quotas);
-    for part in 0..fractions.len() {
-        if fractions[part] > 0.0 && counts[part] == 0 {
-            counts[part] = 1;
-            let giver = most_to_spare(&counts, &quotas, fractions.len());
-            counts[giver] -= 1;
+    let mut shares = largest_remainders(groups, &quotas);
+    let left_out = |share: &&mut Share| share.quota > 0.0 && share.count == 0;
+    while let Some(share) = shares.iter_mut().take(fractions.len()).find(left_out) {
+        share.count = 1;
+        if let Some(giver) = most_to_spare(&mut shares) {
+            giver.count -= 1;
         }
     }
-    counts.truncate(fractions.len());
-    Ok(counts)
+    shares.truncate(fractions.len());
+    Ok(shares.into_iter().map(|share| share.count).collect())
+}
+
+/// What a part gets, and what it would get were it not for whole numbers.
+struct Share {
+    quota: f64,
+    count: usize,
+}
+
+impl Share {
+    fn remainder(&self) -> f64 {
+        self.quota - self.quota.floor()
+    }
+
+    fn excess(&self) -> f64 {
+        self.count as f64 - self.quota
+    }
 }
 
 /// The whole numbers of sum `total` nearest to the quotas.
-fn largest_remainders(total: usize, quotas: &[f64]) -> Vec<usize> {
-    let floors: Vec<f64> = quotas.iter().map(|quota| quota.floor()).collect();
-    let mut counts: Vec<usize> = floors.iter().map(|&floor| floor as usize).collect();
-    let mut order: Vec<usize> = (0..quotas.len()).filter(|&i| quotas[i] > 0.0).collect();
-    order.sort_by(|&a, &b| (quotas[b] - floors[b]).total_cmp(&(quotas[a] - floors[a])));
-    let missing = total.saturating_sub(counts.iter().sum());
-    for &part in order.iter().cycle().take(missing) {
-        counts[part] += 1;
+fn largest_remainders(total: usize, quotas: &[f64]) -> Vec<Share> {
+    let shares = quotas.iter().map(|&quota| Share {
+        quota,
+        count: quota.floor() as usize,
+    });
+    let mut shares: Vec<Share> = shares.collect();
+    let missing = total.saturating_sub(shares.iter().map(|share| share.count).sum());
+    let mut order: Vec<&mut Share> = shares.iter_mut().filter(|s| s.quota > 0.0).collect();
+    order.sort_by(|a, b| b.remainder().total_cmp(&a.remainder()));
+    // Each of them is short of less than one.
+    for share in order.into_iter().take(missing) {
+        share.count += 1;
     }
-    counts
+    shares
 }
 
-/// The part that keeps a group if it gives one, or needs none, and exceeds its quota most.
-fn most_to_spare(counts: &[usize], quotas: &[f64], rest: usize) -> usize {
-    let excess = |part: usize| counts[part] as f64 - quotas[part];
-    (0..counts.len())
-        .filter(|&part| counts[part] > 1 || (part == rest && counts[part] == 1))
-        .max_by(|&a, &b| excess(a).total_cmp(&excess(b)))
-        .unwrap_or(rest)
+/// The part that keeps a group if it gives one, or needs none, as the last, and exceeds its quota
+/// most.
+fn most_to_spare(shares: &mut [Share]) -> Option<&mut Share> {
+    let rest = shares.len().saturating_sub(1);
+    shares
+        .iter_mut()
+        .enumerate()
+        .filter(|(part, share)| share.count > 1 || (*part == rest && share.count == 1))
+        .max_by(|(_, a), (_, b)| a.excess().total_cmp(&b.excess()))
+        .map(|(_, share)| share)
 }
 
 #[cfg(test)]

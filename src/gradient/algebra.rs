@@ -115,9 +115,9 @@ pub fn gram<M: Module>(model: &M, gradients: &[GradientsParams]) -> Vec<Vec<Opti
                 .iter()
                 .map(|gradient| gradient.get::<D>(id).map(widen))
                 .collect();
-            for (i, row) in self.sums.iter_mut().enumerate() {
-                for (j, sums) in row.iter_mut().enumerate() {
-                    if let (Some(a), Some(b)) = (&tensors[i], &tensors[j]) {
+            for (i, (row, a)) in self.sums.iter_mut().zip(&tensors).enumerate() {
+                for (j, (sums, b)) in row.iter_mut().zip(&tensors).enumerate() {
+                    if let (Some(a), Some(b)) = (a, b) {
                         let products = match i == j {
                             true => a.clone().square(),
                             false => a.clone() * b.clone(),

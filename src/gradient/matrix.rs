@@ -28,11 +28,23 @@ impl GramMatrix {
         for i in 0..domains {
             for j in 0..=i {
                 let value = entry(i, j);
-                matrix.entries[i * domains + j] = value;
-                matrix.entries[j * domains + i] = value;
+                matrix.set(i, j, value);
+                matrix.set(j, i, value);
             }
         }
         matrix
+    }
+
+    fn set(&mut self, i: usize, j: usize, value: f64) {
+        if let Some(entry) = self.entries.get_mut(i * self.domains + j) {
+            *entry = value;
+        }
+    }
+
+    /// That of these gradients alone, in this order.
+    pub(crate) fn of(&self, gradients: &[usize]) -> Self {
+        let entry = |i, j| Some(self.get(*gradients.get(i)?, *gradients.get(j)?));
+        Self::from_fn(gradients.len(), |i, j| entry(i, j).unwrap_or(f64::NAN))
     }
 
     /// Of rows.
@@ -51,16 +63,19 @@ impl GramMatrix {
             let value = format!("{domains} rows with one of {}", row.len());
             return Err(refused("be as many as the entries of each", value));
         }
-        for (i, row) in rows.iter().enumerate() {
-            for (j, entry) in row.iter().enumerate().take(i) {
-                // NaN is equal to nothing.
-                if entry.to_bits() != rows[j][i].to_bits() && *entry != rows[j][i] {
-                    let value = format!("{entry} at ({i}, {j}) and {} at ({j}, {i})", rows[j][i]);
-                    return Err(refused("be symmetric", value));
-                }
+        let entry = |i: usize, j: usize| {
+            let row = rows.get(i).and_then(|row| row.get(j));
+            row.copied().unwrap_or(f64::NAN)
+        };
+        for (i, j) in (0..domains).flat_map(|i| (0..i).map(move |j| (i, j))) {
+            let (below, above) = (entry(i, j), entry(j, i));
+            // NaN is equal to nothing.
+            if below.to_bits() != above.to_bits() && below != above {
+                let value = format!("{below} at ({i}, {j}) and {above} at ({j}, {i})");
+                return Err(refused("be symmetric", value));
             }
         }
-        Ok(Self::from_fn(domains, |i, j| rows[i][j]))
+        Ok(Self::from_fn(domains, entry))
     }
 
     /// $K$.

@@ -15,10 +15,10 @@ impl Roc {
     /// Source: Davis and Goadrich, "The Relationship Between Precision-Recall and ROC Curves",
     /// ICML 2006.
     pub fn average_precision(&self) -> f64 {
-        let steps = self.counts().windows(2).map(|pair| {
-            let (_, found) = pair[1].since(&pair[0]);
-            let called = pair[1].true_positives + pair[1].false_positives;
-            found as f64 * (pair[1].true_positives as f64 / called as f64)
+        let steps = self.counts().array_windows().map(|[before, count]| {
+            let (_, found) = count.since(before);
+            let called = count.true_positives + count.false_positives;
+            found as f64 * (count.true_positives as f64 / called as f64)
         });
         steps.sum::<f64>() / self.totals().1 as f64
     }

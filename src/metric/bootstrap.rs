@@ -17,7 +17,7 @@ use crate::{
 /// Settings of a [`Bootstrap`].
 #[derive(Config, Debug)]
 pub struct BootstrapConfig {
-    /// How many test sets are drawn, at least 2. Default: 1000.
+    /// How many test sets are drawn, from 2 to 10 million. Default: 1000.
     #[config(default = 1000)]
     pub replicates: usize,
     /// How often an interval is to hold the truth, between 0 and 1. Default: 0.95.
@@ -60,22 +60,24 @@ impl BootstrapConfig {
                 "there are {clusters} keys and {labels} labels"
             )));
         }
-        let mut items: Vec<usize> = (0..labels.len()).collect();
-        items.sort_by_key(|item| &clusters[*item]);
+        let items = labels
+            .iter()
+            .enumerate()
+            .map(|(place, &label)| (place, label));
+        let mut of_clusters: Vec<(&K, Item)> = clusters.iter().zip(items).collect();
+        of_clusters.sort_by_key(|(cluster, _)| *cluster);
         let mut units = Vec::new();
-        for cluster in items.chunk_by(|a, b| clusters[*a] == clusters[*b]) {
+        for cluster in of_clusters.chunk_by(|(a, _), (b, _)| a == b) {
             let start = units.last().map_or(0, |unit: &Range<usize>| unit.end);
             units.push(start..start + cluster.len());
         }
         if units.len() < 2 {
             return Err(refused("there is only one cluster".into()));
         }
+        let items: Vec<Item> = of_clusters.into_iter().map(|(_, item)| item).collect();
         let kind = |unit: &Range<usize>| {
-            let has = |class| {
-                items[unit.clone()]
-                    .iter()
-                    .any(|item| labels[*item] == class)
-            };
+            let items = items.get(unit.clone()).unwrap_or_default();
+            let has = |class| items.iter().any(|(_, label)| *label == class);
             (has(false), has(true))
         };
         if self.stratified {
@@ -94,10 +96,10 @@ impl BootstrapConfig {
 
 /// What every bootstrap asks of its settings.
 pub(super) fn check(replicates: usize, confidence: f64) -> Result<()> {
-    if replicates < 2 {
+    if !(2..=10_000_000).contains(&replicates) {
         return Err(Error::Setting {
             field: "replicates",
-            rule: "be at least 2",
+            rule: "be from 2 to 10000000",
             value: replicates.to_string(),
         });
     }
@@ -145,10 +147,13 @@ pub struct Bootstrap {
     config: BootstrapConfig,
     labels: Vec<bool>,
     /// The items, those of a unit side by side.
-    items: Vec<usize>,
+    items: Vec<Item>,
     /// What is drawn, stratum by stratum: parts of the items.
     strata: Vec<Vec<Range<usize>>>,
 }
+
+/// The place of an item in the caller's lists, and its label.
+type Item = (usize, bool);
 
 /// A metric and how sure it is.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -250,7 +255,7 @@ impl Bootstrap {
     }
 
     fn roc(&self, ranking: &Ranking, weights: &[usize]) -> Roc {
-        ranking.roc(&self.labels, |item| weights[item])
+        ranking.roc(&self.labels, |item| weights.get(item).copied().unwrap_or(0))
     }
 
     /// The items of a draw, each as often as it was drawn.
@@ -309,27 +314,31 @@ impl Bootstrap {
     /// How many negatives and positives were drawn.
     fn draw_once(&self, random: &mut impl Rng, weights: &mut [usize]) -> [usize; 2] {
         weights.fill(0);
-        let mut counts = [0; 2];
+        let (mut negatives, mut positives) = (0, 0);
         for units in &self.strata {
-            for _ in 0..units.len() {
-                let unit = units[below(units.len(), random)].clone();
-                for &item in &self.items[unit] {
-                    weights[item] += 1;
-                    counts[usize::from(self.labels[item])] += 1;
+            for _ in units {
+                let unit = units.get(below(units.len(), random)).cloned();
+                let items = unit.and_then(|unit| self.items.get(unit));
+                for &(item, label) in items.unwrap_or_default() {
+                    if let Some(weight) = weights.get_mut(item) {
+                        *weight += 1;
+                    }
+                    match label {
+                        true => positives += 1,
+                        false => negatives += 1,
+                    }
                 }
             }
         }
-        counts
+        [negatives, positives]
     }
 }
 
 /// Of sorted values: linear between the two nearest.
 pub(super) fn quantile(sorted: &[f64], part: f64) -> f64 {
-    let place = part * (sorted.len() - 1) as f64;
-    let (below, above) = (
-        sorted[place.floor() as usize],
-        sorted[place.ceil() as usize],
-    );
+    let place = part * sorted.len().saturating_sub(1) as f64;
+    let at = |place: f64| sorted.get(place as usize).copied().unwrap_or(f64::NAN);
+    let (below, above) = (at(place.floor()), at(place.ceil()));
     below + place.fract() * (above - below)
 }
 

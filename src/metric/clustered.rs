@@ -215,7 +215,10 @@ impl Mean {
         let mut parts = vec![Part::default(); self.influences.len()];
         let (mut positives, mut negatives, mut total) = (0, 0, 0);
         for ((placement, label), cluster) in placements.iter().zip(labels).zip(clusters) {
-            let (part, placement) = (&mut parts[*cluster], i128::from(*placement));
+            let Some(part) = parts.get_mut(*cluster) else {
+                continue;
+            };
+            let placement = i128::from(*placement);
             part.placements += placement;
             match label {
                 true => (part.positives, positives) = (part.positives + 1, positives + 1),

@@ -27,13 +27,13 @@ impl Roc {
         });
         let crossing = self
             .counts()
-            .windows(2)
+            .array_windows()
             .zip(excess.clone().zip(excess.skip(1)))
             .find(|(_, (_, after))| *after >= 0);
-        crossing.map_or(0.5, |(pair, (before, after))| {
+        crossing.map_or(0.5, |([higher, lower], (before, after))| {
             let part = -before as f64 / (after - before) as f64;
-            let (width, _) = pair[1].since(&pair[0]);
-            (pair[0].false_positives as f64 + part * width as f64) / negatives as f64
+            let (width, _) = lower.since(higher);
+            (higher.false_positives as f64 + part * width as f64) / negatives as f64
         })
     }
 }

@@ -22,15 +22,16 @@ impl Ranking {
 
     /// The curve of the items, each as often as its weight says: both classes must have some.
     pub(super) fn roc(&self, labels: &[bool], weight: impl Fn(usize) -> usize) -> Roc {
-        Roc::accumulate(self.ties().map(|tied| {
+        Roc::accumulate(self.ties().filter_map(|tied| {
+            let (score, _) = tied.first()?;
             let (mut negatives, mut positives) = (0, 0);
             for &(_, item) in tied {
-                match labels[item] {
+                match labels.get(item)? {
                     true => positives += weight(item),
                     false => negatives += weight(item),
                 }
             }
-            (tied[0].0, negatives, positives)
+            Some((*score, negatives, positives))
         }))
     }
 
@@ -41,14 +42,18 @@ impl Ranking {
         let negatives = labels.iter().filter(|label| !**label).count();
         let (mut negatives_below, mut positives_above) = (2 * negatives as i64, 0);
         for tied in self.ties() {
-            let positives = tied.iter().filter(|(_, item)| labels[*item]).count() as i64;
+            let positive = |(_, item): &&(f64, usize)| labels.get(*item) == Some(&true);
+            let positives = tied.iter().filter(positive).count() as i64;
             let negatives = tied.len() as i64 - positives;
             negatives_below -= 2 * negatives;
             for &(_, item) in tied {
-                placements[item] = match labels[item] {
-                    true => negatives_below + negatives,
-                    false => positives_above + positives,
-                };
+                if let (Some(placement), Some(label)) = (placements.get_mut(item), labels.get(item))
+                {
+                    *placement = match label {
+                        true => negatives_below + negatives,
+                        false => positives_above + positives,
+                    };
+                }
             }
             positives_above += 2 * positives;
         }

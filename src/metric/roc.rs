@@ -114,13 +114,13 @@ impl Roc {
     /// As there, the first step from $(0, 0)$ is always kept, and a straight piece of unequal steps
     /// keeps its points.
     pub fn corners(&self) -> impl Iterator<Item = RocPoint> {
-        let inner = self.counts.windows(3).skip(1);
-        let turns = inner.filter(|three| three[1].since(&three[0]) != three[2].since(&three[1]));
+        let inner = self.counts.array_windows().skip(1);
+        let turns = inner.filter(|[before, at, after]| at.since(before) != after.since(at));
         let first = self.counts.iter().take(2);
         // With two points the last one is the first step's.
         let last = self.counts.get(2..).and_then(|after| after.last());
         first
-            .chain(turns.map(|three| &three[1]))
+            .chain(turns.map(|[_, at, _]| at))
             .chain(last)
             .map(|count| self.point(count))
     }
@@ -146,10 +146,10 @@ impl Roc {
     pub fn auc(&self) -> f64 {
         let doubled: u128 = self
             .counts
-            .windows(2)
-            .map(|pair| {
-                let (width, _) = pair[1].since(&pair[0]);
-                let heights = pair[1].true_positives + pair[0].true_positives;
+            .array_windows()
+            .map(|[before, count]| {
+                let (width, _) = count.since(before);
+                let heights = count.true_positives + before.true_positives;
                 width as u128 * heights as u128
             })
             .sum();

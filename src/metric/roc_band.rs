@@ -15,14 +15,14 @@ use crate::{
 /// The settings of a [`RocBand`].
 #[derive(Config, Debug, PartialEq)]
 pub struct RocBandConfig {
-    /// How often the clusters are drawn, at least 2. Default: 1000.
+    /// How often the clusters are drawn, from 2 to 10 million. Default: 1000.
     #[config(default = 1000)]
     pub replicates: usize,
     /// The part of the draws that lies within the band at each false positive rate, between 0 and
     /// 1. Default: 0.95.
     #[config(default = 0.95)]
     pub confidence: f64,
-    /// The number of false positive rates, evenly from 0 to 1: at least 2. Default: 101.
+    /// The number of false positive rates, evenly from 0 to 1: from 2 to 100001. Default: 101.
     #[config(default = 101)]
     pub points: usize,
     /// The seed of the draws: the same seed, the same band. Default: 0.
@@ -88,12 +88,12 @@ impl RocBandConfig {
     pub fn check(&self) -> Result<()> {
         check(self.replicates, self.confidence)?;
         match self.points {
-            0 | 1 => Err(Error::Setting {
+            2..=100_001 => Ok(()),
+            _ => Err(Error::Setting {
                 field: "points",
-                rule: "be at least 2",
+                rule: "be from 2 to 100001",
                 value: self.points.to_string(),
             }),
-            _ => Ok(()),
         }
     }
 
@@ -130,7 +130,10 @@ impl RocBandConfig {
         }
         let (mut lower, mut upper) = (Vec::new(), Vec::new());
         for place in 0..fpr.len() {
-            let mut at: Vec<f64> = draws.iter().map(|draw| draw[place]).collect();
+            let mut at: Vec<f64> = draws
+                .iter()
+                .filter_map(|draw| draw.get(place).copied())
+                .collect();
             at.sort_unstable_by(f64::total_cmp);
             lower.push(quantile(&at, 0.5 * (1.0 - self.confidence)));
             upper.push(quantile(&at, 0.5 * (1.0 + self.confidence)));
@@ -159,7 +162,9 @@ fn refused(reason: &str) -> Error {
 fn drawn(clusters: usize, random: &mut impl Rng) -> Vec<usize> {
     let mut weights = vec![0; clusters];
     for _ in 0..clusters {
-        weights[below(clusters, random)] += 1;
+        if let Some(weight) = weights.get_mut(below(clusters, random)) {
+            *weight += 1;
+        }
     }
     weights
 }
@@ -195,7 +200,8 @@ impl<'a> Ranked<'a> {
 
     /// The points of the curve in which every item counts as often as its cluster was drawn.
     fn curve(&self, weights: &[usize]) -> Option<Vec<(f64, f64)>> {
-        let weight = |item: usize| weights[self.clusters[item]];
+        let weight = |item: usize| weights.get(*self.clusters.get(item)?).copied();
+        let weight = |item| weight(item).unwrap_or(0);
         let roc = self.ranking.roc(self.labels, weight);
         let (negatives, positives) = roc.totals();
         let points = roc.points().map(|point| (point.fpr, point.tpr));
@@ -207,14 +213,14 @@ impl<'a> Ranked<'a> {
 fn at(curve: &[(f64, f64)], places: &[f64]) -> Vec<f64> {
     let mut next = 0;
     let height = |place: &f64| {
-        while next < curve.len() && curve[next].0 <= *place {
+        while curve.get(next).is_some_and(|(x, _)| x <= place) {
             next += 1;
         }
         // The last point that is not to the right, and the first that is.
-        let (x, y) = curve[next.saturating_sub(1)];
-        match curve.get(next) {
-            Some((right, above)) => y + (above - y) * (place - x) / (right - x),
-            None => y,
+        match (curve.get(next.saturating_sub(1)), curve.get(next)) {
+            (Some((x, y)), Some((right, above))) => y + (above - y) * (place - x) / (right - x),
+            (Some((_, y)), None) => *y,
+            (None, _) => f64::NAN,
         }
     };
     places.iter().map(height).collect()

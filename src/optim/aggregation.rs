@@ -176,7 +176,7 @@ impl AggregationConfig {
         }
         let weights = config.domain_weights.iter().flatten();
         let counting: Vec<&f64> = weights.filter(|weight| **weight > 0.0).collect();
-        let uniform = counting.windows(2).all(|pair| pair[0] == pair[1]);
+        let uniform = counting.array_windows().all(|[one, other]| one == other);
         match self.method {
             Aggregation::Mgda(_) if !uniform => Err(Error::Setting {
                 field: "domain_weights",

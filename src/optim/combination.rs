@@ -95,7 +95,9 @@ impl RobustGradient {
         coefficients.iter_mut().for_each(|c| *c *= sum);
         let mut by_domain = vec![0.0; at.weights.len()];
         for (part, coefficient) in sums.parts.iter().zip(&coefficients) {
-            by_domain[part.domain] = *coefficient;
+            if let Some(of_domain) = by_domain.get_mut(part.domain) {
+                *of_domain = *coefficient;
+            }
         }
         aggregating.coefficients.perturbed = Some(by_domain);
         let kept = std::mem::take(&mut sums.kept);

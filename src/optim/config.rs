@@ -171,6 +171,8 @@ pub struct RobustGradientAlignmentConfig {
     pub report: bool,
 }
 
+const MAX_DOMAINS: usize = 4096;
+
 impl RobustGradientAlignmentConfig {
     /// Empirical risk minimisation: $G = \bar g$. One pass over the mini-batches.
     pub fn erm() -> Self {
@@ -414,6 +416,13 @@ impl RobustGradientAlignmentConfig {
 
     /// $p_i$, adding up to 1.
     pub(super) fn weights_of(&self, domains: usize) -> Result<Vec<f64>> {
+        // What is planned is a table of K rows and columns.
+        if domains > MAX_DOMAINS {
+            return Err(Error::Domains {
+                rule: "be at most 4096",
+                found: format!("there are {domains}"),
+            });
+        }
         match &self.domain_weights {
             None => Ok(vec![1.0 / domains as f64; domains]),
             Some(weights) if weights.len() == domains => {

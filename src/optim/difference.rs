@@ -59,8 +59,12 @@ impl Differences {
         scale: Scale,
     ) -> Result<Self> {
         let Aligning { config, loss, .. } = aligning;
-        let domains: Vec<usize> = (0..weights.len()).filter(|i| weights[*i] > 0.0).collect();
-        let gram = &GramMatrix::from_fn(domains.len(), |i, j| gram.get(domains[i], domains[j]));
+        let counted = weights
+            .iter()
+            .enumerate()
+            .filter(|(_, weight)| **weight > 0.0);
+        let domains: Vec<usize> = counted.map(|(domain, _)| domain).collect();
+        let gram = &gram.of(&domains);
         let derivative = loss.derivative(gram);
         if derivative.domains() != domains.len() {
             return Err(Error::Setting {
@@ -75,11 +79,11 @@ impl Differences {
         } else {
             step
         };
-        let direction = |i: usize| {
+        let direction = |(i, domain): (usize, &usize)| {
             let coefficients: Vec<f64> = derivative.row(i).iter().map(|d| 2.0 * d).collect();
             let norm = norm(&coefficients, gram);
             (norm > 0.0).then(|| Direction {
-                domain: domains[i],
+                domain: *domain,
                 coefficients: domains.iter().copied().zip(coefficients).collect(),
                 length: (step / norm).log2().round().exp2(),
             })
@@ -88,7 +92,7 @@ impl Differences {
             loss: loss.value(gram),
             derivative_is_finite: derivative.is_finite(),
             difference: config.difference,
-            directions: (0..domains.len()).filter_map(direction).collect(),
+            directions: domains.iter().enumerate().filter_map(direction).collect(),
         })
     }
 
@@ -116,9 +120,11 @@ impl Differences {
         gradients: &[GradientsParams],
         direction: usize,
     ) -> GradientsParams {
-        let coefficients = self.directions[direction].coefficients.iter();
+        let direction = self.directions.get(direction).into_iter();
+        let coefficients = direction.flat_map(|direction| &direction.coefficients);
         let terms = coefficients.filter(|(_, coefficient)| *coefficient != 0.0);
-        let terms: Vec<_> = terms.map(|(domain, c)| (*c, &gradients[*domain])).collect();
+        let terms = terms.filter_map(|(domain, c)| Some((*c, gradients.get(*domain)?)));
+        let terms: Vec<_> = terms.collect();
         combine(model, &terms)
     }
 

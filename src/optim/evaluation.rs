@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use super::{RobustGradientAlignmentConfig, group::Perturbation};
 use crate::{
     Error, Result,
@@ -115,20 +117,22 @@ fn coefficients(
     weights: &[f64],
     step: u64,
 ) -> Result<Vec<Vec<f64>>> {
-    let k = weights.len();
-    let table = |entry: &dyn Fn(usize, usize) -> f64| -> Vec<Vec<f64>> {
-        (0..k)
-            .map(|i| (0..k).map(|j| entry(i, j)).collect())
-            .collect()
+    let domains = || weights.iter().copied().enumerate();
+    let table = |entry: &dyn Fn((usize, f64), (usize, f64)) -> f64| -> Vec<Vec<f64>> {
+        let row = |one| domains().map(|other| entry(one, other)).collect();
+        domains().map(row).collect()
     };
-    let product = |i: usize, j: usize| weights[i] * weights[j];
+    let product = |one: (usize, f64), other: (usize, f64)| one.1 * other.1;
     Ok(match config.evaluation {
         Evaluation::All | Evaluation::Consensus => table(&product),
-        Evaluation::Own => table(&|i, j| if i == j { weights[i] } else { 0.0 }),
+        Evaluation::Own => table(&|(i, weight), (j, _)| if i == j { weight } else { 0.0 }),
         Evaluation::Others => {
             two_domains("evaluation `others`", weights)?;
             let pairs = pairs(weights);
-            table(&|i, j| if i == j { 0.0 } else { product(i, j) / pairs })
+            table(&|one, other| match one.0 == other.0 {
+                true => 0.0,
+                false => product(one, other) / pairs,
+            })
         }
         Evaluation::Sampled => {
             let drawn = draw(config, weights, step)?;
@@ -138,8 +142,8 @@ fn coefficients(
                 Draw::Permutation | Draw::Independent => active,
                 Draw::Derangement => (active - 1.0) / pairs(weights),
             };
-            table(&|i, j| match drawn[i] == Some(j) {
-                true => factor * product(i, j),
+            table(&|one, other| match drawn.get(&one.0) == Some(&other.0) {
+                true => factor * product(one, other),
                 false => 0.0,
             })
         }
@@ -148,11 +152,11 @@ fn coefficients(
 
 /// $\sum_{i \ne j} p_i\, p_j$.
 fn pairs(weights: &[f64]) -> f64 {
-    let of = |i: usize| {
+    let of = |(i, weight): (usize, &f64)| {
         let others = weights.iter().enumerate().filter(move |(j, _)| *j != i);
-        others.map(|(_, weight)| weights[i] * weight).sum::<f64>()
+        others.map(|(_, other)| weight * other).sum::<f64>()
     };
-    (0..weights.len()).map(of).sum()
+    weights.iter().enumerate().map(of).sum()
 }
 
 /// The points of the coefficients' rows, or one point where all rows share it.
@@ -161,32 +165,33 @@ fn points(
     perturbation: &Perturbation,
     coefficients: &[Vec<f64>],
 ) -> Vec<Point> {
-    let k = coefficients.len();
     let common = match (config.ascent, config.evaluation) {
         _ if perturbation.rho.is_zero() => Some(PointAscent::None),
         (Ascent::Pooled, _) => Some(PointAscent::Pooled),
         (Ascent::Domain, Evaluation::Consensus) => Some(PointAscent::Consensus),
         (Ascent::Domain, _) => None,
     };
-    let terms = |row: &dyn Fn(usize) -> f64| -> Vec<(usize, f64)> {
-        (0..k)
-            .map(|j| (j, row(j)))
-            .filter(|(_, coefficient)| *coefficient != 0.0)
-            .collect()
-    };
+    let sum = |j: usize| coefficients.iter().filter_map(|row| row.get(j)).sum();
     match common {
         Some(ascent) => vec![Point {
             ascent,
-            terms: terms(&|j| coefficients.iter().map(|row| row[j]).sum()),
+            terms: terms((0..coefficients.len()).map(sum)),
         }],
-        None => (0..k)
-            .map(|i| Point {
+        None => (coefficients.iter().enumerate())
+            .map(|(i, row)| Point {
                 ascent: PointAscent::Domain(i),
-                terms: terms(&|j| coefficients[i][j]),
+                terms: terms(row.iter().copied()),
             })
             .filter(|point| !point.terms.is_empty())
             .collect(),
     }
+}
+
+/// The coefficients that are not 0, with their domains.
+fn terms(row: impl Iterator<Item = f64>) -> Vec<(usize, f64)> {
+    row.enumerate()
+        .filter(|(_, coefficient)| *coefficient != 0.0)
+        .collect()
 }
 
 /// $\pi$: the domain evaluated at every point, among those with a weight above 0.
@@ -194,13 +199,17 @@ fn draw(
     config: &RobustGradientAlignmentConfig,
     weights: &[f64],
     step: u64,
-) -> Result<Vec<Option<usize>>> {
+) -> Result<BTreeMap<usize, usize>> {
     let mut random = random([config.seed, step, 0, 0]);
-    let active: Vec<usize> = (0..weights.len()).filter(|i| weights[*i] > 0.0).collect();
+    let active = weights.iter().enumerate().filter(|(_, p)| **p > 0.0);
+    let active: Vec<usize> = active.map(|(domain, _)| domain).collect();
     let mut drawn = active.clone();
     match config.draw {
         Draw::Permutation => shuffle(&mut drawn, &mut random),
-        Draw::Independent => drawn.fill_with(|| active[below(active.len(), &mut random)]),
+        Draw::Independent => {
+            let one = |_: &usize| active.get(below(active.len(), &mut random));
+            drawn = active.iter().filter_map(one).copied().collect();
+        }
         Draw::Derangement => {
             two_domains("draw `derangement`", weights)?;
             // Rejection keeps it uniform; a permutation is without fixed points one time in e.
@@ -209,11 +218,7 @@ fn draw(
             }
         }
     }
-    let mut map = vec![None; weights.len()];
-    for (i, j) in active.into_iter().zip(drawn) {
-        map[i] = Some(j);
-    }
-    Ok(map)
+    Ok(active.into_iter().zip(drawn).collect())
 }
 
 fn two_domains(what: &str, weights: &[f64]) -> Result<()> {

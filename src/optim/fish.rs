@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::{
     DomainLoss, NonFinite, Outcome, Pass, Quantity,
+    gradient::check_trainable,
     readback::{Readback, Reading},
     step::check_learning_rate,
 };
@@ -123,7 +124,7 @@ impl Fish {
     /// # Errors
     ///
     /// [`Error::Loss`], [`Error::Closure`], [`Error::Setting`] where `lr` is not finite,
-    /// [`Error::Device`]. Nothing has changed then.
+    /// [`Error::Model`] where there is nothing to train, [`Error::Device`]. Nothing has changed then.
     pub fn step<M, B, L>(
         &mut self,
         lr: impl Into<ModuleLearningRate>,
@@ -137,6 +138,7 @@ impl Fish {
     {
         let lr = lr.into();
         check_learning_rate(&lr, model)?;
+        check_trainable(model)?;
         let mut readback = Readback::default();
         let mut inner = self.inner.clone();
         let mut led_to = displaced(model, &[]);

@@ -391,7 +391,7 @@ pub(crate) struct Progress {
     pub kept: Kept,
 }
 
-fn check_trainable<M: Module>(model: &M) -> Result<()> {
+pub(super) fn check_trainable<M: Module>(model: &M) -> Result<()> {
     #[derive(Default)]
     struct Trainable(bool);
 

@@ -96,16 +96,16 @@ impl Perturbation {
             matched: HashSet::new(),
         };
         model.visit(&mut members);
-        let unmatched = (0..config.groups.len()).find(|group| !members.matched.contains(group));
-        if let Some(unmatched) = unmatched {
+        let mut groups = config.groups.iter().enumerate();
+        if let Some((_, unmatched)) = groups.find(|(place, _)| !members.matched.contains(place)) {
             return Err(Error::Setting {
                 field: "groups",
                 rule: "match a parameter of the model each",
-                value: format!("without one for {:?}", config.groups[unmatched].group),
+                value: format!("without one for {:?}", unmatched.group),
             });
         }
         let lengths = |base: f64, of: fn(&PerturbationGroup) -> f64, factor: f64| {
-            let length = |group: Option<usize>| group.map_or(base, |g| of(&config.groups[g]));
+            let length = |group: Option<&PerturbationGroup>| group.map_or(base, of);
             let of = members.of.iter();
             Lengths::Grouped {
                 base: base * factor,
@@ -125,7 +125,7 @@ impl Perturbation {
 struct Members<'a> {
     groups: &'a [PerturbationGroup],
     path: Vec<String>,
-    of: HashMap<ParamId, Option<usize>>,
+    of: HashMap<ParamId, Option<&'a PerturbationGroup>>,
     matched: HashSet<usize>,
 }
 
@@ -141,11 +141,11 @@ impl ModuleVisitor for Members<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let path = self.path.join(".");
         let matching = |group: &PerturbationGroup| group.group.matches(&param.id, Some(&path));
-        let matching = (0..self.groups.len()).filter(|place| matching(&self.groups[*place]));
+        let groups = self.groups.iter().enumerate();
         let mut last = None;
-        for place in matching {
+        for (place, group) in groups.filter(|(_, group)| matching(group)) {
             self.matched.insert(place);
-            last = Some(place);
+            last = Some(group);
         }
         // A parameter that several layers share belongs where it stands first.
         if param.is_require_grad() {

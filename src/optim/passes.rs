@@ -9,7 +9,7 @@ use rand::Rng;
 
 use super::{DomainLoss, JoinedLoss, RobustGradientAlignmentConfig};
 use crate::{
-    Result,
+    Error, Result,
     domain::{Concat, DomainBatches, JoinedBatch, shuffle::random},
     gradient::{WeightedSum, finite_probe},
 };
@@ -89,7 +89,12 @@ where
     F: FnMut(&M, &B) -> L,
 {
     fn one(&mut self, model: &M, domain: usize) -> Result<(Tensor<1>, GradientsParams)> {
-        let (name, batch) = self.domains[domain];
+        let Some((name, batch)) = self.domains.get(domain).copied() else {
+            return Err(Error::Domains {
+                rule: "be those of the mini-batches",
+                found: format!("there is none of number {domain}"),
+            });
+        };
         self.noise.seed(model, domain);
         self.calls += 1;
         (self.loss)(model, batch).differentiate(model, name)
@@ -151,14 +156,12 @@ impl<'a, B: Concat, F, L> Joined<'a, B, F, L> {
         F: FnMut(&M, &JoinedBatch<B>) -> L,
     {
         let domains: Vec<usize> = terms.iter().map(|(domain, _)| *domain).collect();
-        let names: Vec<&str> = domains.iter().map(|i| self.domains[*i].0).collect();
+        let chosen = domains.iter().filter_map(|i| self.domains.get(*i).copied());
+        let (names, batches): (Vec<&str>, Vec<&B>) = chosen.unzip();
         let names = names.join("`, `");
         let batch = match self.last.take() {
             Some((last, batch)) if last == domains => batch,
-            _ => {
-                let batches: Vec<&B> = domains.iter().map(|i| self.domains[*i].1).collect();
-                JoinedBatch::new(&batches)
-            }
+            _ => JoinedBatch::new(&batches),
         };
         self.noise
             .seed(model, domains.first().copied().unwrap_or(0));

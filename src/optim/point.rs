@@ -143,7 +143,7 @@ impl RobustGradient {
             let resolution = resolution.wanted.zip(resolution.lost);
             drop(displacement);
             if at.differences.is_none() {
-                clean.release(&at.plan.points[place + 1..]);
+                clean.release(at.plan.points.get(place + 1..).unwrap_or_default());
             }
             let mut of_point = PointReadings {
                 point: point.clone(),
@@ -196,16 +196,17 @@ impl RobustGradient {
                 readings.joined = readback.push(probes.pop().flatten());
             }
             let mut probes = probes.into_iter();
-            let first = readings.passes.len();
-            for ((domain, _), loss) in terms.iter().zip(losses) {
-                readings.passes.push(PassReadings {
+            let of_terms = terms
+                .iter()
+                .zip(losses)
+                .map(|((domain, _), loss)| PassReadings {
                     domain: *domain,
                     loss: readback.push(loss),
                     gradient: readback.push(probes.next().flatten()),
                 });
-            }
+            let of_terms: Vec<PassReadings> = of_terms.collect();
             if keeps {
-                let part = Part::new(point, terms, &readings.passes[first..]);
+                let part = Part::new(point, terms, &of_terms);
                 let scale = sum.unit / part.weight;
                 sums.kept.push(combine(at.model, &[(scale, &sum.sum)]));
                 sums.parts.push(part);
@@ -216,6 +217,7 @@ impl RobustGradient {
                 readings.unit = sum.unit;
                 sums.perturbed.add(at.model, sum.unit, sum.sum);
             }
+            readings.passes.extend(of_terms);
         }
         if keeps && self.config().report {
             let parts = sums.parts.iter().map(|part| part.weight).zip(&sums.kept);
@@ -261,14 +263,14 @@ impl RobustGradient {
             }
         };
         let of_domain = |domain: usize, weight: f64| {
-            let norm = clean.norms[domain].as_ref()?;
-            Some(ascent(norm, weight, &clean.gradients[domain]))
+            let norm = clean.norms.get(domain)?.as_ref()?;
+            Some(ascent(norm, weight, clean.gradients.get(domain)?))
         };
         let mut displacement: Vec<_> = match point.ascent {
             PointAscent::None => Vec::new(),
             PointAscent::Domain(domain) => of_domain(domain, 1.0).into_iter().collect(),
-            PointAscent::Consensus => (0..at.weights.len())
-                .filter_map(|domain| of_domain(domain, at.weights[domain]))
+            PointAscent::Consensus => (at.weights.iter().enumerate())
+                .filter_map(|(domain, weight)| of_domain(domain, *weight))
                 .collect(),
             PointAscent::Pooled => {
                 let climbed = clean.climbed.as_ref().unwrap_or(&clean.mean);
@@ -311,7 +313,7 @@ impl<M: Module> At<'_, M> {
         let at_theta = self.differences.as_ref()?.at_theta();
         let at_theta = at_theta
             .iter()
-            .map(|(domain, c)| (*c, &clean.gradients[*domain]));
+            .filter_map(|(domain, c)| Some((*c, clean.gradients.get(*domain)?)));
         let terms: Vec<_> = [(at_points.unit, &at_points.sum)]
             .into_iter()
             .chain(at_theta)

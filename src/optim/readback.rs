@@ -39,7 +39,10 @@ impl Readback {
 
     /// The Gram matrix whose lower triangle was registered.
     pub fn gram_matrix(&self, rows: &[Vec<Reading>]) -> GramMatrix {
-        GramMatrix::from_fn(rows.len(), |i, j| self.get(rows[i][j]))
+        let reading = |i: usize, j: usize| rows.get(i)?.get(j).copied();
+        GramMatrix::from_fn(rows.len(), |i, j| {
+            self.get(reading(i, j).unwrap_or_default())
+        })
     }
 
     /// Waits for the device, once, for all that was registered since the last time.

@@ -266,25 +266,22 @@ impl RobustGradientAlignmentRecord {
     /// Refuses settings under which training would not go on as it was.
     pub(super) fn check(&self, config: &RobustGradientAlignmentConfig) -> Result<()> {
         // Writing and reading may change the last bit of a number: both forms count.
-        let ours = [config.decisive(), read_again(config)?.decisive()];
-        let recorded = [self.config.decisive(), read_again(&self.config)?.decisive()];
+        let ours = config.decisive().into_iter();
+        let ours = ours.zip(read_again(config)?.decisive());
+        let recorded = self.config.decisive().into_iter();
+        let recorded = recorded.zip(read_again(&self.config)?.decisive());
         let unfelt = match config.goes_plainly_as(&self.config, self.steps()) {
             true => RobustGradientAlignmentConfig::UNFELT_IN_PLAIN_STEPS,
             false => &[],
         };
-        for (place, (field, value)) in ours[0].iter().enumerate() {
-            let same = unfelt.contains(field)
-                || ours.iter().any(|ours| {
-                    let recorded = recorded.iter();
-                    recorded.map(|r| &r[place]).any(|r| *r == ours[place])
-                });
-            if !same {
+        for ((here, here_again), (there, there_again)) in ours.zip(recorded) {
+            let there_too = |here| [&there, &there_again].contains(&here);
+            let felt = !unfelt.contains(&here.0);
+            if felt && !there_too(&here) && !there_too(&here_again) {
+                let ((field, here), (_, there)) = (here, there);
                 return Err(Error::Record {
                     rule: "be of the same settings",
-                    found: format!(
-                        "`{field}` is {} in the record and {value} here",
-                        recorded[0][place].1
-                    ),
+                    found: format!("`{field}` is {there} in the record and {here} here"),
                 });
             }
         }

@@ -91,7 +91,7 @@ impl PointReadings {
     fn pass(&self, domains: &[DomainReport]) -> Pass {
         match self.point.ascent {
             PointAscent::Domain(domain) => Pass::Perturbed {
-                ascent: Some(domains[domain].name.clone()),
+                ascent: domains.get(domain).map(|domain| domain.name.clone()),
             },
             PointAscent::Difference { .. } => Pass::Alignment,
             PointAscent::None | PointAscent::Pooled | PointAscent::Consensus => {
@@ -211,12 +211,15 @@ impl<'a> StepReadings<'a> {
     }
 
     fn cosines(&self, domains: &[DomainReport], read: &Readback) -> Vec<Vec<f64>> {
-        let norm = |i: usize| domains[i].gradient_norm.unwrap_or(0.0);
-        let entry = |i, j| cosine(self.clean.inner_product(i, j, read), norm(i), norm(j));
-        let all = 0..domains.len();
-        all.clone()
-            .map(|i| all.clone().map(|j| entry(i, j)).collect())
-            .collect()
+        let norms = domains
+            .iter()
+            .map(|domain| domain.gradient_norm.unwrap_or(0.0));
+        let norms = norms.enumerate();
+        let row = |(i, norm): (usize, f64)| {
+            let entry = |(j, other)| cosine(self.clean.inner_product(i, j, read), norm, other);
+            norms.clone().map(entry).collect()
+        };
+        norms.clone().map(row).collect()
     }
 
     fn conflicts(&self, read: &Readback) -> Vec<(usize, usize)> {
@@ -233,6 +236,7 @@ impl<'a> StepReadings<'a> {
         mean_norm: Option<f64>,
         read: &Readback,
     ) -> Vec<PointReport> {
+        let at_theta = |domain: usize| domains.get(domain).map_or(0.0, |domain| domain.loss);
         let perturbed = self.points.iter();
         perturbed
             .filter(|readings| !readings.point.is_difference())
@@ -248,7 +252,7 @@ impl<'a> StepReadings<'a> {
                     .terms
                     .iter()
                     .zip(&losses)
-                    .map(|((domain, c), (_, loss))| c * (loss - domains[*domain].loss))
+                    .map(|((domain, c), (_, loss))| c * (loss - at_theta(*domain)))
                     .sum();
                 let alignment = readings.alignment.zip(mean_norm);
                 PointReport {
@@ -271,7 +275,7 @@ impl<'a> StepReadings<'a> {
 
     /// The first number that is not finite, in the order of the passes.
     fn non_finite(&self, domains: &[DomainReport], read: &Readback) -> Option<NonFinite> {
-        let name = |domain: usize| domains[domain].name.clone();
+        let name = |domain: usize| domains.get(domain).map(|domain| domain.name.clone());
         let clean = domains.iter().map(|domain| {
             (
                 Some(domain.name.clone()),
@@ -295,7 +299,7 @@ impl<'a> StepReadings<'a> {
             let joined = (None, pass.clone(), 0.0, read.get(readings.joined));
             let of_each = readings.passes.iter().map(move |each| {
                 let (loss, gradient) = (read.get(each.loss), read.get(each.gradient));
-                (Some(name(each.domain)), pass.clone(), loss, gradient)
+                (name(each.domain), pass.clone(), loss, gradient)
             });
             of_each.chain([joined])
         });

@@ -4,11 +4,14 @@ mod aggregation;
 mod alignment_losses;
 mod budget;
 mod carried;
+#[cfg(feature = "dataset")]
+mod determinism;
 mod diagnostic;
 #[cfg(feature = "plot")]
 mod diagnostic_pictures;
 mod half;
 mod identities;
+mod non_finite;
 mod numbers;
 mod parts;
 mod penalties;

@@ -16,10 +16,16 @@ pub fn part() -> Option<(String, PathBuf)> {
 
 /// Runs the test `name` once more, in a process of its own, as the given part.
 pub fn run(name: &str, part: &str, folder: &Path) {
+    run_with(name, part, folder, &[]);
+}
+
+/// As [`run`], with more in its environment.
+pub fn run_with(name: &str, part: &str, folder: &Path, environment: &[(&str, &str)]) {
     let output = Command::new(env::current_exe().unwrap())
         .args([name, "--exact", "--nocapture"])
         .env(PART, part)
         .env(FOLDER, folder)
+        .envs(environment.iter().copied())
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout);

@@ -24,7 +24,8 @@ pub(super) fn contrasted(picture: RgbImage, contrast: f32) -> RgbImage {
 fn levelled(mut picture: RgbImage, level: impl Fn(f32) -> f32) -> RgbImage {
     let levels: [u8; 256] = std::array::from_fn(|v| to_byte(level(v as f32 / 255.0)));
     for value in picture.iter_mut() {
-        *value = levels[usize::from(*value)];
+        // There is one for every byte.
+        *value = *levels.get(usize::from(*value)).unwrap_or(value);
     }
     picture
 }
@@ -34,12 +35,12 @@ pub(super) fn hue_turned(mut picture: RgbImage, degrees: f32) -> RgbImage {
     let (sin, cos) = degrees.to_radians().sin_cos();
     let (even, odd) = ((1.0 - cos) / 3.0, sin / 3f32.sqrt());
     // A rotation about (1, 1, 1): each row is the one above it, moved on by one.
-    let row = [cos + even, even - odd, even + odd];
+    let [a, b, c] = [cos + even, even - odd, even + odd];
+    let rows = [[a, b, c], [c, a, b], [b, c, a]];
     for pixel in picture.pixels_mut() {
         let old = Rgb(pixel.0.map(|v| f32::from(v) / 255.0));
-        let turned = Rgb(std::array::from_fn(|i| {
-            (0..3).map(|j| row[(j + 3 - i) % 3] * old[j]).sum()
-        }));
+        let turned = rows.map(|row| row.iter().zip(old.0).map(|(r, v)| r * v).sum());
+        let turned = Rgb(turned);
         let lost = luma(&old) - luma(&turned);
         *pixel = Rgb(turned.0.map(|v: f32| to_byte(v + lost)));
     }

@@ -34,11 +34,11 @@ use crate::Result;
 /// ```
 #[derive(Config, Debug, PartialEq)]
 pub struct ConvNextConfig {
-    /// The channels of every stage: at least one stage, none of 0.
+    /// The channels of every stage: at least one stage, each from 1 to 65536.
     pub channels: Vec<usize>,
-    /// The blocks of every stage: as many as `channels`, none of 0.
+    /// The blocks of every stage: as many as `channels`, each from 1 to 1000.
     pub blocks: Vec<usize>,
-    /// The number of classes $K$: at least 1.
+    /// The number of classes $K$: from 1 to 65536.
     pub classes: usize,
 }
 
@@ -55,9 +55,8 @@ impl ConvNextConfig {
     /// [`Error::Setting`](crate::Error::Setting) for a size of 0, or stages of which `channels`
     /// and `blocks` differ.
     pub fn init(&self, device: &Device) -> Result<ConvNext> {
-        stages(&self.channels, &self.blocks)?;
+        let first = stages(&self.channels, &self.blocks)?;
         positive("classes", self.classes)?;
-        let first = self.channels[0];
         let mut inputs = first;
         let mut stages = Vec::new();
         for (&channels, &count) in self.channels.iter().zip(&self.blocks) {

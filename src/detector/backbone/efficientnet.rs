@@ -41,7 +41,7 @@ pub struct EfficientNetConfig {
     pub width: f64,
     /// What the blocks of B0's stages are multiplied with: from 0.1 to 10.
     pub depth: f64,
-    /// The number of classes $K$: at least 1.
+    /// The number of classes $K$: from 1 to 65536.
     pub classes: usize,
 }
 

@@ -39,13 +39,13 @@ use crate::Result;
 /// ```
 #[derive(Config, Debug, PartialEq)]
 pub struct FrequencyConfig {
-    /// The number of classes $K$: at least 1.
+    /// The number of classes $K$: from 1 to 65536.
     pub classes: usize,
-    /// The channels of every stage: at least one stage, none of 0. A stage after the first halves
+    /// The channels of every stage: at least one stage, each from 1 to 65536. A stage after the first halves
     /// the map of blocks.
     #[config(default = "vec![64, 128]")]
     pub channels: Vec<usize>,
-    /// The blocks of every stage: as many as `channels`, none of 0.
+    /// The blocks of every stage: as many as `channels`, each from 1 to 1000.
     #[config(default = "vec![1, 1]")]
     pub blocks: Vec<usize>,
 }

@@ -52,30 +52,39 @@ pub use xception::*;
 
 use crate::{Error, Result};
 
-/// Refuses a size of 0.
+/// The most classes, and channels of a stage or a picture.
+const MAX_CHANNELS: usize = 1 << 16;
+
+/// The most blocks of a stage.
+const MAX_BLOCKS: usize = 1000;
+
+/// Refuses a size of 0, and one that no memory holds.
 fn positive(field: &'static str, size: usize) -> Result<()> {
-    if size > 0 {
+    if (1..=MAX_CHANNELS).contains(&size) {
         return Ok(());
     }
     Err(Error::Setting {
         field,
-        rule: "be at least 1",
+        rule: "be from 1 to 65536",
         value: size.to_string(),
     })
 }
 
-/// Refuses stages that are none, are empty or differ in number.
-fn stages(channels: &[usize], blocks: &[usize]) -> Result<()> {
+/// The channels of the first stage; refuses stages that are none, are empty or differ in number.
+fn stages(channels: &[usize], blocks: &[usize]) -> Result<usize> {
     let refused = |field, rule, sizes: &[usize]| {
         let value = format!("{sizes:?}");
         Err(Error::Setting { field, rule, value })
     };
-    let positive = |sizes: &[usize]| !sizes.is_empty() && !sizes.contains(&0);
-    if !positive(channels) {
-        return refused("channels", "be at least one stage, none of 0", channels);
+    let within = |sizes: &[usize], most| sizes.iter().all(|size| (1..=most).contains(size));
+    let first = channels.first().filter(|_| within(channels, MAX_CHANNELS));
+    let Some(first) = first else {
+        let rule = "be at least one stage, each from 1 to 65536";
+        return refused("channels", rule, channels);
+    };
+    if !within(blocks, MAX_BLOCKS) || blocks.len() != channels.len() {
+        let rule = "be one for each stage, each from 1 to 1000";
+        return refused("blocks", rule, blocks);
     }
-    if !positive(blocks) || blocks.len() != channels.len() {
-        return refused("blocks", "be one for each stage, none of 0", blocks);
-    }
-    Ok(())
+    Ok(*first)
 }

@@ -31,17 +31,17 @@ use crate::Result;
 /// ```
 #[derive(Config, Debug, PartialEq)]
 pub struct ResNetConfig {
-    /// The channels of every stage: at least one stage, none of 0. Stages of bottlenecks hand on
+    /// The channels of every stage: at least one stage, each from 1 to 65536. Stages of bottlenecks hand on
     /// four times as many.
     pub channels: Vec<usize>,
-    /// The blocks of every stage: as many as `channels`, none of 0.
+    /// The blocks of every stage: as many as `channels`, each from 1 to 1000.
     pub blocks: Vec<usize>,
-    /// The number of classes $K$: at least 1.
+    /// The number of classes $K$: from 1 to 65536.
     pub classes: usize,
     /// What stands before the first stage. Default: [`Stem::Plain`].
     #[config(default = "Stem::Plain")]
     pub stem: Stem,
-    /// The channels of a picture: at least 1. Default: 3.
+    /// The channels of a picture: from 1 to 65536. Default: 3.
     #[config(default = 3)]
     pub inputs: usize,
     /// What the stages are made of. Default: [`ResidualBlock::Basic`].
@@ -104,8 +104,7 @@ impl ResNetConfig {
     /// [`Error::Setting`](crate::Error::Setting) for a size of 0, or stages of which `channels` and
     /// `blocks` differ.
     pub fn init(&self, device: &Device) -> Result<ResNet> {
-        self.check()?;
-        let first = self.channels[0];
+        let first = self.check()?;
         let mut inputs = first;
         let mut blocks = Vec::new();
         for (stage, (&channels, &count)) in self.channels.iter().zip(&self.blocks).enumerate() {
@@ -140,10 +139,11 @@ impl ResNetConfig {
         })
     }
 
-    fn check(&self) -> Result<()> {
-        stages(&self.channels, &self.blocks)?;
+    /// The channels of the first stage, where all settings are in their ranges.
+    fn check(&self) -> Result<usize> {
         positive("classes", self.classes)?;
-        positive("inputs", self.inputs)
+        positive("inputs", self.inputs)?;
+        stages(&self.channels, &self.blocks)
     }
 }
 

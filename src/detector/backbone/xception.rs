@@ -36,7 +36,7 @@ use crate::Result;
 /// ```
 #[derive(Config, Debug, PartialEq)]
 pub struct XceptionConfig {
-    /// The number of classes $K$: at least 1.
+    /// The number of classes $K$: from 1 to 65536.
     pub classes: usize,
 }
 

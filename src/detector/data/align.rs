@@ -212,16 +212,14 @@ fn sample(picture: &RgbImage, x: f64, y: f64) -> Rgb<u8> {
 
 /// Eyes, nose and mouth's corners, from the picture's left to its right.
 fn five_points(landmarks: &Landmarks) -> [[f32; 2]; 5] {
-    let points = landmarks.points();
-    let corners = |eyes: [[f32; 2]; 2], [nose, left, right]: [usize; 3]| {
-        [eyes[0], eyes[1], points[nose], points[left], points[right]]
-    };
+    let point = |index: usize| *landmarks.points().get(index).unwrap_or(&[0.0; 2]);
     match landmarks.scheme() {
-        Scheme::Dlib68 | Scheme::Dlib81 => corners([points[37], points[44]], [30, 49, 55]),
-        Scheme::WebMorph189 => corners([points[0], points[1]], [55, 87, 93]),
+        Scheme::Dlib68 | Scheme::Dlib81 => [37, 44, 30, 49, 55].map(point),
+        Scheme::WebMorph189 => [0, 1, 55, 87, 93].map(point),
         Scheme::Portrait97 => {
-            let eyes = [Part::LeftEye, Part::RightEye].map(|eye| landmarks.centre(eye));
-            corners(eyes, [67, 73, 79])
+            let [nose, left, right] = [67, 73, 79].map(point);
+            let eye = |eye| landmarks.centre(eye);
+            [eye(Part::LeftEye), eye(Part::RightEye), nose, left, right]
         }
     }
 }

@@ -78,7 +78,7 @@ impl CheckConfig {
         let root = records.first().map(|record| record.root.clone());
         let listed = records.len();
         let as_listed = Reals::new(records.iter());
-        let looked = in_parallel(self.threads, listed, |i| Ok(self.look(&records[i])))?;
+        let looked = in_parallel(self.threads, &records, |record| Ok(self.look(record)))?;
         drop(records);
         let mut checked = Vec::with_capacity(looked.len());
         for result in looked {

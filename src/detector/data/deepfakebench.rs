@@ -312,7 +312,7 @@ impl Reader<'_> {
 fn beside_frames(id: &str, folder: &str, extension: &str) -> Option<String> {
     let mut parts: Vec<&str> = id.split('/').collect();
     let at = parts.iter().rposition(|part| *part == "frames")?;
-    parts[at] = folder;
+    *parts.get_mut(at)? = folder;
     let path = parts.join("/");
     let (stem, _) = path.rsplit_once('.')?;
     Some(format!("{stem}.{extension}"))

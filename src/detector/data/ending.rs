@@ -30,13 +30,13 @@ pub(super) fn jpeg_is_whole(file: &[u8]) -> bool {
     loop {
         // Between segments, filling; inside a scan, its data, where 0xff is followed by 0 or by
         // the number of a restart.
-        let marker = rest
-            .windows(2)
-            .position(|pair| pair[0] == 0xff && !matches!(pair[1], 0 | 0x01 | 0xd0..=0xd7 | 0xff));
-        let Some(at) = marker else {
+        let mut pairs = rest.array_windows().enumerate();
+        let marker =
+            pairs.find(|(_, [a, b])| *a == 0xff && !matches!(b, 0 | 0x01 | 0xd0..=0xd7 | 0xff));
+        let Some((at, [_, marker])) = marker else {
             return false;
         };
-        if rest[at + 1] == END {
+        if *marker == END {
             return true;
         }
         let Some(&[high, low]) = rest.get(at + 2..at + 4) else {

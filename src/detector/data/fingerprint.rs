@@ -30,8 +30,7 @@ impl PictureSet {
     /// [`Error::File`](crate::Error::File) for a file that cannot be read.
     pub fn hash(&self, content: HashContent) -> Result<String> {
         let records: Vec<_> = self.records().zip(self.headers()).collect();
-        let mut lines = in_parallel(0, records.len(), |i| {
-            let (record, header) = &records[i];
+        let mut lines = in_parallel(0, &records, |(record, header)| {
             let file = match content {
                 HashContent::Sizes => header.bytes.to_string(),
                 HashContent::Bytes => inside(&record.root, &record.file)

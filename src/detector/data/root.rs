@@ -73,13 +73,14 @@ impl Root {
         if is_absolute(path) {
             let above = names.iter().find(|name| all.starts_with(name));
             let above = above.ok_or(Fault::OutsideRoot)?.len();
-            return Ok(all[above..].to_vec());
+            return Ok(all.into_iter().skip(above).collect());
         }
+        let ends_the_root = |start: &[&str]| names.iter().any(|name| name.ends_with(start));
         let shared = (1..=all.len())
             .rev()
-            .find(|&n| names.iter().any(|name| name.ends_with(&all[..n])))
+            .find(|n| all.get(..*n).is_some_and(ends_the_root))
             .filter(|_| path.starts_with('.'));
-        Ok(all[shared.unwrap_or(0)..].to_vec())
+        Ok(all.into_iter().skip(shared.unwrap_or(0)).collect())
     }
 }
 

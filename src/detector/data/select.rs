@@ -86,7 +86,7 @@ impl SelectConfig {
             return taken;
         };
         let mut videos: HashMap<_, Vec<usize>> = HashMap::new();
-        for (index, record) in records.enumerate().filter(|(index, _)| taken[*index]) {
+        for ((index, record), _) in records.enumerate().zip(&taken).filter(|(_, taken)| **taken) {
             videos.entry(record.stream()).or_default().push(index);
         }
         for frames in videos.values() {
@@ -96,7 +96,9 @@ impl SelectConfig {
                 .into_iter()
                 .peekable();
             for (number, index) in frames.iter().enumerate() {
-                taken[*index] = kept.next_if_eq(&number).is_some();
+                if let Some(taken) = taken.get_mut(*index) {
+                    *taken = kept.next_if_eq(&number).is_some();
+                }
             }
         }
         taken

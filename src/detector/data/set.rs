@@ -166,9 +166,13 @@ impl PictureSet {
             });
         }
         for record in self.records() {
-            let people: Vec<usize> = record.persons.iter().map(|p| numbers[p]).collect();
-            for pair in people.windows(2) {
-                groups.unite(pair[0], pair[1]);
+            let people = record
+                .persons
+                .iter()
+                .filter_map(|p| numbers.get(p).copied());
+            let people: Vec<usize> = people.collect();
+            for [one, other] in people.array_windows() {
+                groups.unite(*one, *other);
             }
         }
         let mut first: HashMap<usize, Arc<str>> = HashMap::new();
@@ -178,11 +182,12 @@ impl PictureSet {
                 *known = name;
             }
         }
+        let mut group = |record: &PictureRecord| {
+            let number = numbers.get(record.persons.first()?)?;
+            first.get(&groups.root(*number)).cloned()
+        };
         self.records()
-            .map(|record| match record.persons.first() {
-                Some(person) => first[&groups.root(numbers[person])].clone(),
-                None => record.video.clone(),
-            })
+            .map(|record| group(record).unwrap_or_else(|| record.video.clone()))
             .collect()
     }
 
@@ -210,7 +215,7 @@ impl PictureSet {
     ///
     /// As [`picture`](Self::picture), for the first of them.
     pub fn pictures(&self, indices: &[usize], threads: usize) -> Result<Vec<Picture>> {
-        in_parallel(threads, indices.len(), |i| self.picture(indices[i]))
+        in_parallel(threads, indices, |index| self.picture(*index))
     }
 
     /// The landmarks of a picture's face, where it has any.
@@ -275,8 +280,8 @@ impl FaceSource for PictureSet {
     }
 
     fn person(&self, index: usize) -> &str {
-        let record = &self.entries[index].record;
-        record.persons.first().unwrap_or(&record.video)
+        let record = self.entries.get(index).map(|entry| &entry.record);
+        record.map_or("", |it| it.persons.first().unwrap_or(&it.video))
     }
 
     fn face(&self, index: usize) -> Result<Face> {
@@ -354,17 +359,31 @@ impl Groups {
     }
 
     fn root(&mut self, mut number: usize) -> usize {
-        while self.0[number] != number {
+        loop {
+            let above = self.above(number);
+            if above == number {
+                return number;
+            }
             // Every other step of the way is cut out, which keeps the ways short.
-            self.0[number] = self.0[self.0[number]];
-            number = self.0[number];
+            let next = self.above(above);
+            self.set(number, next);
+            number = next;
         }
-        number
     }
 
     fn unite(&mut self, a: usize, b: usize) {
         let (a, b) = (self.root(a), self.root(b));
-        self.0[b] = a;
+        self.set(b, a);
+    }
+
+    fn above(&self, number: usize) -> usize {
+        self.0.get(number).copied().unwrap_or(number)
+    }
+
+    fn set(&mut self, number: usize, above: usize) {
+        if let Some(old) = self.0.get_mut(number) {
+            *old = above;
+        }
     }
 }
 

@@ -284,7 +284,7 @@ fn last_of(mut messages: impl Read) -> String {
     let mut last = Vec::new();
     let mut part = [0; 1024];
     while let Ok(count @ 1..) = messages.read(&mut part) {
-        last.extend_from_slice(&part[..count]);
+        last.extend_from_slice(part.get(..count).unwrap_or_default());
         last.drain(..last.len().saturating_sub(MAX_MESSAGE));
     }
     String::from_utf8_lossy(&last).trim().replace('\n', "; ")

@@ -86,7 +86,8 @@ impl HeatMap {
     /// The number of a pixel; `None` outside the map.
     pub fn get(&self, x: u32, y: u32) -> Option<f32> {
         let inside = x < self.width && y < self.height;
-        inside.then(|| self.values[y as usize * self.width as usize + x as usize])
+        let place = y as usize * self.width as usize + x as usize;
+        self.values.get(place).copied().filter(|_| inside)
     }
 }
 

@@ -8,8 +8,8 @@ use super::{
     warp::{piecewise_affine, region_mask},
 };
 use crate::detector::{
-    landmark::{Landmarks, Part, bounds},
-    raster::{Plane, coarsened},
+    landmark::{Landmarks, Part, bounds, chosen},
+    raster::{Plane, coarsened, paired},
 };
 
 pub(super) fn forge(
@@ -22,8 +22,7 @@ pub(super) fn forge(
     let share = between(rng, 0.8, 1.2) * (0.5 + 0.5 * strength);
     let posed = expressed(target, donor.landmarks, share);
     let mesh = target.landmarks.scheme().mesh();
-    let pick = |points: &[[f32; 2]]| mesh.iter().map(|&i| points[i]).collect::<Vec<_>>();
-    let (from, to) = (pick(target.landmarks.points()), pick(&posed));
+    let [from, to] = [target.landmarks.points(), &posed].map(|points| chosen(points, &mesh));
     let warped = piecewise_affine(&target.picture, &target.picture, &from, &to);
 
     let regions = regions(target, &posed, unit * between(rng, 3.0, 4.5));
@@ -60,14 +59,17 @@ fn expressed(target: &Canvas, donor: &Landmarks, share: f32) -> Vec<[f32; 2]> {
             [landmarks.points(), &posed].map(|points| middle_and_width(points, &anchor));
         let scale = (old_width / new_width.max(1e-3)).clamp(0.7, 1.4);
         for index in scheme.part(part) {
-            let from = landmarks.points()[index];
-            let change: [f32; 2] = std::array::from_fn(|k| {
-                share * (scale * (posed[index][k] - new[k]) - (from[k] - old[k]))
-            });
+            let both = landmarks.points().get(index).zip(posed.get(index));
+            let Some(((from, posed), point)) = both.zip(points.get_mut(index)) else {
+                continue;
+            };
+            let new = paired(*posed, new, |posed, new| scale * (posed - new));
+            let old = paired(*from, old, |from, old| from - old);
+            let change = paired(new, old, |new, old| share * (new - old));
             // Never so far that it would fold the face.
             let most = 4.0 * target.unit;
             let damping = most / (most + change[0].hypot(change[1]));
-            points[index] = std::array::from_fn(|k| from[k] + damping * change[k]);
+            *point = paired(*from, change, |from, change| from + damping * change);
         }
     }
     points
@@ -75,21 +77,21 @@ fn expressed(target: &Canvas, donor: &Landmarks, share: f32) -> Vec<[f32; 2]> {
 
 /// The middle of the box round some points, and its width.
 fn middle_and_width(points: &[[f32; 2]], indices: &[usize]) -> ([f32; 2], f32) {
-    let chosen: Vec<[f32; 2]> = indices.iter().map(|&i| points[i]).collect();
-    let [left, top, right, bottom] = bounds(&chosen);
+    let [left, top, right, bottom] = bounds(&chosen(points, indices));
     ([0.5 * (left + right), 0.5 * (top + bottom)], right - left)
 }
 
 /// `points`, turned, scaled and shifted to where they come nearest to `to` in the least squares.
 fn aligned(points: &[[f32; 2]], to: &[[f32; 2]]) -> Vec<[f32; 2]> {
     let mean = |points: &[[f32; 2]]| -> [f32; 2] {
-        std::array::from_fn(|k| points.iter().map(|p| p[k]).sum::<f32>() / points.len() as f32)
+        let sum = |of: fn(&[f32; 2]) -> f32| points.iter().map(of).sum::<f32>();
+        [sum(|[x, _]| *x), sum(|[_, y]| *y)].map(|sum| sum / points.len() as f32)
     };
     let (from_mean, to_mean) = (mean(points), mean(to));
     let (mut cos, mut sin, mut squares) = (0.0, 0.0, 0.0);
     for (p, q) in points.iter().zip(to) {
-        let p: [f32; 2] = std::array::from_fn(|k| p[k] - from_mean[k]);
-        let q: [f32; 2] = std::array::from_fn(|k| q[k] - to_mean[k]);
+        let p = paired(*p, from_mean, |p, mean| p - mean);
+        let q = paired(*q, to_mean, |q, mean| q - mean);
         cos += p[0] * q[0] + p[1] * q[1];
         sin += p[0] * q[1] - p[1] * q[0];
         squares += p[0] * p[0] + p[1] * p[1];
@@ -118,7 +120,7 @@ fn regions(target: &Canvas, posed: &[[f32; 2]], margin: f32) -> [Vec<[f32; 2]>; 
     [&[Part::MouthOuter][..], &eyes].map(|parts| {
         let indices: Vec<usize> = parts.iter().flat_map(|&part| scheme.part(part)).collect();
         let both = [target.landmarks.points(), posed];
-        let points = both.map(|points| indices.iter().map(|&i| points[i]).collect::<Vec<_>>());
+        let points = both.map(|points| chosen(points, &indices));
         round_box(bounds(&points.concat()), margin)
     })
 }

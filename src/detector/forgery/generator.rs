@@ -7,7 +7,7 @@ use super::{
     Canvas, between, composed, either_sign, match_colour, match_detail,
     warp::{shrunk_outline, soft_mask},
 };
-use crate::detector::raster::{Plane, blur, sample};
+use crate::detector::raster::{Plane, blur, paired, sample};
 
 /// The sides of the generator's input and output; in between it is a quarter of it.
 const SIDE: u32 = 48;
@@ -93,7 +93,7 @@ impl Frame {
                 let px = self.left + self.step * within(x, tap % TAPS);
                 let py = self.top + self.step * within(y, tap / TAPS);
                 let pixel = sample(picture, px, py);
-                sum = std::array::from_fn(|i| sum[i] + pixel[i]);
+                sum = paired(sum, pixel.0, |sum, value| sum + value);
             }
             Rgb(sum.map(|v| v / (TAPS * TAPS) as f32))
         })
@@ -145,16 +145,16 @@ fn doubled(picture: &Rgb32FImage) -> Rgb32FImage {
 /// difference is a checkerboard.
 fn uneven(mut picture: Rgb32FImage, depth: f32, rng: &mut ChaCha8Rng) -> Rgb32FImage {
     let sign = if rng.random_bool(0.5) { 1.0 } else { -1.0 };
-    let gains: [[f32; 3]; 4] = [1.0, -0.35, -0.35, -0.3]
+    let [even, odd_column, odd_row, odd] = [1.0, -0.35, -0.35, -0.3]
         .map(|parity| [(); 3].map(|()| 1.0 + sign * parity * depth * between(rng, 0.85, 1.15)));
     for (x, y, pixel) in picture.enumerate_pixels_mut() {
-        for (value, gain) in pixel
-            .0
-            .iter_mut()
-            .zip(gains[(x % 2 + 2 * (y % 2)) as usize])
-        {
-            *value *= gain;
-        }
+        let gains = match (x % 2, y % 2) {
+            (0, 0) => even,
+            (_, 0) => odd_column,
+            (0, _) => odd_row,
+            _ => odd,
+        };
+        pixel.0 = paired(pixel.0, gains, |value, gain| value * gain);
     }
     picture
 }

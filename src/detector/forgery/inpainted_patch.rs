@@ -6,12 +6,12 @@
 use std::f32::consts::{PI, TAU};
 
 use image::{Rgb, Rgb32FImage};
-use rand::{RngExt, rngs::ChaCha8Rng};
+use rand::{RngExt, rngs::ChaCha8Rng, seq::IndexedRandom};
 
 use super::{Canvas, between, either_sign, warp::region_mask};
 use crate::detector::{
     landmark::Part,
-    raster::{Plane, blend, sample},
+    raster::{Plane, blend, paired, sample},
 };
 
 pub(super) fn forge(target: &Canvas, strength: f32, rng: &mut ChaCha8Rng) -> (Rgb32FImage, Plane) {
@@ -27,7 +27,7 @@ pub(super) fn forge(target: &Canvas, strength: f32, rng: &mut ChaCha8Rng) -> (Rg
         let tint = [(); 3].map(|()| either_sign(rng, 0.03, 0.06) * strength);
         for (pixel, mask) in part.pixels_mut().zip(mask.pixels()) {
             if mask[0] > 0.0 {
-                (0..3).for_each(|i| pixel[i] += tint[i]);
+                pixel.0 = paired(pixel.0, tint, |value, tint| value + tint);
             }
         }
         picture = blend(&picture, &part, &mask);
@@ -48,13 +48,15 @@ fn patch(target: &Canvas, strength: f32, rng: &mut ChaCha8Rng) -> Vec<[f32; 2]> 
         Part::Nose,
         Part::MouthOuter,
     ];
-    let part = PARTS[rng.random_range(0..PARTS.len())];
-    let points = target.landmarks.part(part);
-    let point = points[rng.random_range(0..points.len())];
+    let part = *PARTS.choose(rng).unwrap_or(&Part::Nose);
     let middle = target.landmarks.centre(Part::Outline);
+    let points = target.landmarks.part(part);
+    let point = *points.choose(rng).unwrap_or(&middle);
     // Inwards, as what lies beyond the face is not changed.
     let inwards = between(rng, 0.1, 0.35);
-    let [cx, cy] = std::array::from_fn(|k| point[k] + inwards * (middle[k] - point[k]));
+    let [cx, cy] = paired(point, middle, |point, middle| {
+        point + inwards * (middle - point)
+    });
     let size = target.unit * (0.5 + 0.5 * strength);
     let [along, across] = [(); 2].map(|()| size * between(rng, 6.0, 8.5));
     let [turn, phase] = [(); 2].map(|()| between(rng, 0.0, TAU));
@@ -75,8 +77,8 @@ const CORNERS: usize = 48;
 /// what diffusion from the rim ends with. By successive over-relaxation.
 fn diffused(picture: &Rgb32FImage, mask: &Plane) -> Rgb32FImage {
     let (width, height) = picture.dimensions();
-    // Where in the raw numbers a pixel of the hole is, and its neighbours.
-    let at = |x: u32, y: u32| 3 * (y as usize * width as usize + x as usize);
+    // Where a pixel of the hole is, and its neighbours.
+    let at = |x: u32, y: u32| y as usize * width as usize + x as usize;
     let hole: Vec<(usize, [usize; 4])> = mask
         .enumerate_pixels()
         .filter(|(_, _, mask)| mask[0] > 1e-3)
@@ -93,13 +95,15 @@ fn diffused(picture: &Rgb32FImage, mask: &Plane) -> Rgb32FImage {
     // The best factor for a square as large.
     let side = (hole.len() as f32).sqrt().max(2.0);
     let factor = 2.0 / (1.0 + (PI / side).sin());
-    let numbers: &mut [f32] = &mut filled;
+    let (pixels, _) = filled.as_chunks_mut::<3>();
     for _ in 0..(3.0 * side) as usize {
         for &(pixel, neighbours) in &hole {
-            for i in 0..3 {
-                let mean = 0.25 * neighbours.iter().map(|n| numbers[n + i]).sum::<f32>();
-                let value = &mut numbers[pixel + i];
-                *value += factor * (mean - *value);
+            let neighbours = neighbours.iter().filter_map(|n| pixels.get(*n).copied());
+            let sum = neighbours.reduce(|sum, n| paired(sum, n, |sum, value| sum + value));
+            if let (Some(pixel), Some(sum)) = (pixels.get_mut(pixel), sum) {
+                *pixel = paired(*pixel, sum, |value, sum| {
+                    value + factor * (0.25 * sum - value)
+                });
             }
         }
     }
@@ -126,7 +130,7 @@ fn add_grain(
     for ((x, y, pixel), mask) in picture.enumerate_pixels_mut().zip(mask.pixels()) {
         if mask[0] > 0.0 {
             let grain = sample(&grain, x as f32 / step, y as f32 / step);
-            (0..3).for_each(|i| pixel[i] += grain[i]);
+            pixel.0 = paired(pixel.0, grain.0, |value, grain| value + grain);
         }
     }
 }

@@ -261,10 +261,15 @@ fn match_colour(picture: &mut Rgb32FImage, reference: &Rgb32FImage, mask: &Plane
     let have = moments(picture, mask);
     let want = moments(reference, mask);
     // A flat donor must not be blown up to noise.
-    let gain: [f32; 3] = std::array::from_fn(|i| (want[i].1 / have[i].1.max(1e-3)).clamp(0.4, 2.5));
+    let channels = have.into_iter().zip(want).zip(tint);
+    let channels = channels.map(|(((mean, deviation), (wanted, spread)), tint)| {
+        let gain = (spread / deviation.max(1e-3)).clamp(0.4, 2.5);
+        move |value: f32| (value - mean) * gain + wanted + tint
+    });
+    let channels: Vec<_> = channels.collect();
     for pixel in picture.pixels_mut() {
-        for i in 0..3 {
-            pixel[i] = (pixel[i] - have[i].0) * gain[i] + want[i].0 + tint[i];
+        for (value, matched) in pixel.0.iter_mut().zip(&channels) {
+            *value = matched(*value);
         }
     }
 }

@@ -8,8 +8,8 @@ use super::{
     warp::{piecewise_affine, region_mask},
 };
 use crate::detector::{
-    landmark::{Landmarks, Part},
-    raster::{Plane, coarsened},
+    landmark::{Landmarks, Part, chosen},
+    raster::{Plane, coarsened, paired},
 };
 
 pub(super) fn forge(
@@ -22,8 +22,7 @@ pub(super) fn forge(
     let jaw = between(rng, -0.5, 2.5) * unit;
     let spoken = opened(target.landmarks, jaw);
     let mesh = target.landmarks.scheme().mesh();
-    let pick = |points: &[[f32; 2]]| mesh.iter().map(|&i| points[i]).collect::<Vec<_>>();
-    let (from, to) = (pick(donor.landmarks.points()), pick(&spoken));
+    let [from, to] = [donor.landmarks.points(), &spoken].map(|points| chosen(points, &mesh));
     let warped = piecewise_affine(&donor.picture, &target.picture, &from, &to);
 
     let region = lower_face(target.landmarks);
@@ -43,12 +42,14 @@ fn opened(landmarks: &Landmarks, length: f32) -> Vec<[f32; 2]> {
     let scheme = landmarks.scheme();
     let middle = landmarks.centre(Part::MouthInner);
     for index in [scheme.part(Part::MouthOuter), scheme.part(Part::MouthInner)].concat() {
-        if points[index][1] > middle[1] {
-            points[index][1] += length;
+        if let Some([_, y]) = points.get_mut(index).filter(|[_, y]| *y > middle[1]) {
+            *y += length;
         }
     }
     for index in scheme.part(Part::Chin) {
-        points[index][1] += 0.5 * length;
+        if let Some([_, y]) = points.get_mut(index) {
+            *y += 0.5 * length;
+        }
     }
     points
 }
@@ -58,8 +59,8 @@ fn opened(landmarks: &Landmarks, length: f32) -> Vec<[f32; 2]> {
 fn lower_face(landmarks: &Landmarks) -> Vec<[f32; 2]> {
     let [mouth, chin] = [Part::MouthOuter, Part::Chin].map(|part| landmarks.centre(part));
     let eyes = [Part::LeftEye, Part::RightEye].map(|part| landmarks.centre(part));
-    let apart = [eyes[1][0] - eyes[0][0], eyes[1][1] - eyes[0][1]];
-    let down = [chin[0] - mouth[0], chin[1] - mouth[1]];
+    let apart = paired(eyes[1], eyes[0], |right, left| right - left);
+    let down = paired(chin, mouth, |chin, mouth| chin - mouth);
     let squared = |v: f32| v.signum() * v.abs().sqrt();
     (0..48)
         .map(|i| {
@@ -71,7 +72,8 @@ fn lower_face(landmarks: &Landmarks) -> Vec<[f32; 2]> {
             } else {
                 0.88 * along
             };
-            std::array::from_fn(|k| mouth[k] + across * apart[k] + along * down[k])
+            let aside = paired(mouth, apart, |mouth, apart| mouth + across * apart);
+            paired(aside, down, |aside, down| aside + along * down)
         })
         .collect()
 }

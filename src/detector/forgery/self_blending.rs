@@ -1,12 +1,12 @@
 //! The target blended with itself.
 
-use image::{Rgb, Rgb32FImage, imageops::FilterType};
-use rand::{RngExt, rngs::ChaCha8Rng};
+use image::{Rgb32FImage, imageops::FilterType};
+use rand::{RngExt, rngs::ChaCha8Rng, seq::IndexedRandom};
 
 use super::{Canvas, between, composed, either_sign, warp::shrunk_outline};
 use crate::detector::{
     landmark::Part,
-    raster::{Plane, blur, blur_plane, coarsened, fill, luma, sample, sample_plane},
+    raster::{Plane, blur, blur_plane, coarsened, fill, luma, paired, sample, sample_plane},
 };
 
 pub(super) fn forge(target: &Canvas, strength: f32, rng: &mut ChaCha8Rng) -> (Rgb32FImage, Plane) {
@@ -42,7 +42,7 @@ fn mask(target: &Canvas, strength: f32, rng: &mut ChaCha8Rng) -> Plane {
         )])
     });
     let mut mask = blur_plane(&bent, unit * between(rng, 0.5, 2.2 - 1.4 * strength));
-    let ratio = [0.5, 0.75, 1.0, 1.0, 1.0][rng.random_range(0..5)];
+    let ratio = *[0.5, 0.75, 1.0, 1.0, 1.0].choose(rng).unwrap_or(&1.0);
     let ratio = ratio + (1.0 - ratio) * strength;
     mask.pixels_mut().for_each(|m| m[0] *= ratio);
     mask
@@ -95,10 +95,10 @@ fn change_colour(picture: &mut Rgb32FImage, strength: f32, rng: &mut ChaCha8Rng)
     let saturation = 1.0 + either_sign(rng, 0.05, 0.35) * amount;
     for pixel in picture.pixels_mut() {
         let grey = luma(pixel);
-        *pixel = Rgb(std::array::from_fn(|i| {
-            let value = grey + (pixel[i] - grey) * saturation;
-            0.5 + (value - 0.5) * contrast + shift[i]
-        }));
+        pixel.0 = paired(pixel.0, shift, |value, shift| {
+            let value = grey + (value - grey) * saturation;
+            0.5 + (value - 0.5) * contrast + shift
+        });
     }
 }
 

@@ -5,8 +5,8 @@ use image::Rgb32FImage;
 
 use super::Canvas;
 use crate::detector::{
-    landmark::{Landmarks, Part, bounds},
-    raster::{Plane, blur_plane, fill, sample},
+    landmark::{Landmarks, Part, bounds, chosen},
+    raster::{Plane, blur_plane, fill, paired, sample},
 };
 
 /// `source` moved so that the points `from` come to lie at `to`: affine on each triangle of the
@@ -25,14 +25,13 @@ pub(super) fn piecewise_affine(
         })
         .collect();
     let mut warped = under.clone();
-    for corners in triangulate(&sites).triangles.chunks_exact(3) {
-        let [a, b, c] = [corners[0], corners[1], corners[2]];
-        fill_triangle(
-            &mut warped,
-            source,
-            [from[a], from[b], from[c]],
-            [to[a], to[b], to[c]],
-        );
+    let triangulation = triangulate(&sites);
+    let (triangles, _) = triangulation.triangles.as_chunks();
+    for [a, b, c] in triangles {
+        let corners = |of: &[[f32; 2]]| Some([*of.get(*a)?, *of.get(*b)?, *of.get(*c)?]);
+        if let (Some(from), Some(to)) = (corners(from), corners(to)) {
+            fill_triangle(&mut warped, source, from, to);
+        }
     }
     warped
 }
@@ -65,23 +64,27 @@ fn fill_triangle(
                 continue;
             }
             let u = 1.0 - v - w;
-            let at = |i: usize| u * from[0][i] + v * from[1][i] + w * from[2][i];
-            picture.put_pixel(x, y, sample(source, at(0), at(1)));
+            let at = |a: f32, b: f32, c: f32| u * a + v * b + w * c;
+            let [[ax, ay], [bx, by], [cx, cy]] = from;
+            picture.put_pixel(x, y, sample(source, at(ax, bx, cx), at(ay, by, cy)));
         }
     }
 }
 
 /// The points of a mesh between the scheme's parts.
 pub(super) fn mesh_points(landmarks: &Landmarks) -> Vec<[f32; 2]> {
-    let mesh = landmarks.scheme().mesh();
-    mesh.into_iter().map(|i| landmarks.points()[i]).collect()
+    chosen(landmarks.points(), &landmarks.scheme().mesh())
 }
 
 /// The face's outline, shrunk towards its centre by a factor.
 pub(super) fn shrunk_outline(landmarks: &Landmarks, factor: f32) -> Vec<[f32; 2]> {
     let centre = landmarks.centre(Part::Outline);
     let outline = landmarks.part(Part::Outline);
-    let towards = |p: [f32; 2]| std::array::from_fn(|i| centre[i] + factor * (p[i] - centre[i]));
+    let towards = |point| {
+        paired(centre, point, |centre, point| {
+            centre + factor * (point - centre)
+        })
+    };
     outline.into_iter().map(towards).collect()
 }
 

@@ -242,19 +242,10 @@ impl<'a> Anatomy<'a> {
     fn eye_points(&self, side: f32) -> Vec<[f32; 2]> {
         let [x, y] = self.eye(side);
         let half = self.person.eyes.half_width;
-        let at = |t: f32, lid: usize| self.seen([x + side * t * half, y + self.lids(t)[lid]]);
-        [
-            (1.0, 0),
-            (0.5, 0),
-            (0.0, 0),
-            (-0.5, 0),
-            (-1.0, 1),
-            (-0.5, 1),
-            (0.0, 1),
-            (0.5, 1),
-        ]
-        .map(|(t, lid)| at(t, lid))
-        .to_vec()
+        let at = |t: f32, lid: f32| self.seen([x + side * t * half, y + lid]);
+        let upper = [1.0, 0.5, 0.0, -0.5].map(|t| at(t, self.lids(t)[0]));
+        let lower = [-1.0, -0.5, 0.0, 0.5].map(|t| at(t, self.lids(t)[1]));
+        [upper, lower].concat()
     }
 
     fn brow_points(&self, side: f32) -> Vec<[f32; 2]> {
@@ -292,17 +283,16 @@ impl<'a> Anatomy<'a> {
 
     fn mouth_points(&self) -> Vec<[f32; 2]> {
         let half = self.mouth_half_width();
-        let at = |t: f32, edge: usize| self.seen([t * half, self.lips(t)[edge]]);
-        let steps = [
-            -1.0, -0.66, -0.33, 0.0, 0.33, 0.66, 1.0, 0.66, 0.33, 0.0, -0.33, -0.66,
-        ];
-        let ring = |upper: usize, lower: usize, reach: f32| {
-            let edge = move |i: usize| if i <= 6 { upper } else { lower };
-            (0..12)
-                .map(move |i| at(reach * steps[i], edge(i)))
-                .collect::<Vec<_>>()
+        type Edge = fn([f32; 4]) -> f32;
+        let at = |t: f32, edge: Edge| self.seen([t * half, edge(self.lips(t))]);
+        let ring = |upper: Edge, lower: Edge, reach: f32| {
+            let there = [-1.0, -0.66, -0.33, 0.0, 0.33, 0.66, 1.0].map(|t| at(reach * t, upper));
+            let back = [0.66, 0.33, 0.0, -0.33, -0.66].map(|t| at(reach * t, lower));
+            [&there[..], &back].concat()
         };
-        [ring(0, 3, 1.0), ring(1, 2, 0.9)].concat()
+        let outer = ring(|[edge, ..]| edge, |[.., edge]| edge, 1.0);
+        let inner = ring(|[_, edge, ..]| edge, |[.., edge, _]| edge, 0.9);
+        [outer, inner].concat()
     }
 }
 

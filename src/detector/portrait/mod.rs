@@ -103,15 +103,16 @@ impl Portraits {
     ///
     /// # Errors
     ///
-    /// [`Error::Setting`] where the size is out of its range, or there are no people or no shots.
+    /// [`Error::Setting`] where the size is out of its range, or the people or shots are not from 1
+    /// to a million.
     pub fn new(config: PortraitConfig, seed: u64, people: usize, shots: usize) -> Result<Self> {
         config.check()?;
         for (field, value) in [("people", people), ("shots", shots)] {
-            if value == 0 {
+            if !(1..=1_000_000).contains(&value) {
                 return Err(Error::Setting {
                     field,
-                    rule: "be at least 1",
-                    value: "0".into(),
+                    rule: "be from 1 to 1000000",
+                    value: value.to_string(),
                 });
             }
         }
@@ -133,7 +134,7 @@ impl FaceSource for Portraits {
     }
 
     fn person(&self, index: usize) -> &str {
-        &self.names[index / self.shots]
+        self.names.get(index / self.shots).map_or("", |name| name)
     }
 
     fn face(&self, index: usize) -> Result<Face> {

@@ -7,6 +7,7 @@ use super::{
     person::{Colour, HairStyle, mix, scale},
     texture::Texture,
 };
+use crate::detector::raster::paired;
 
 pub(super) struct Painter<'a> {
     pub(super) anatomy: &'a Anatomy<'a>,
@@ -474,9 +475,12 @@ impl Painter<'_> {
         let highlight = gloss * dot(normal, half).max(0.0).powi(22);
         // Light from above, as from sky and ceiling.
         let sky = 0.8 - 0.2 * normal[1];
-        std::array::from_fn(|i| {
-            let falling = shot.ambient[i] * sky + shot.light_colour[i] * diffuse;
-            shade * (colour[i] * falling + highlight * shot.light_colour[i])
+        let falling = paired(shot.ambient, shot.light_colour, |ambient, light| {
+            ambient * sky + light * diffuse
+        });
+        let scattered = paired(colour, falling, |colour, falling| colour * falling);
+        paired(scattered, shot.light_colour, |scattered, light| {
+            shade * (scattered + highlight * light)
         })
     }
 }

@@ -1,6 +1,8 @@
 //! Who is drawn: what stays the same from one shot of a person to the next.
 
-use rand::{RngExt, rngs::ChaCha8Rng};
+use rand::{RngExt, rngs::ChaCha8Rng, seq::IndexedRandom};
+
+use crate::detector::raster::paired;
 
 /// A number drawn evenly from an interval.
 pub(super) fn between(rng: &mut ChaCha8Rng, low: f32, high: f32) -> f32 {
@@ -11,7 +13,7 @@ pub(super) fn between(rng: &mut ChaCha8Rng, low: f32, high: f32) -> f32 {
 pub(super) type Colour = [f32; 3];
 
 pub(super) fn mix(a: Colour, b: Colour, t: f32) -> Colour {
-    std::array::from_fn(|i| a[i] + (b[i] - a[i]) * t)
+    paired(a, b, |a, b| a + (b - a) * t)
 }
 
 pub(super) fn scale(colour: Colour, factor: f32) -> Colour {
@@ -166,9 +168,11 @@ fn skin(rng: &mut ChaCha8Rng, melanin: f32) -> Colour {
     let pale: Colour = [0.78, 0.50, 0.38];
     let dark: Colour = [0.11, 0.052, 0.032];
     let warmth = between(rng, -0.08, 0.08);
-    std::array::from_fn(|i| {
-        let log = pale[i].ln() * (1.0 - melanin) + dark[i].ln() * melanin;
-        log.exp() * (1.0 + warmth * (1.0 - i as f32))
+    let logs = paired(pale, dark, |pale, dark| {
+        pale.ln() * (1.0 - melanin) + dark.ln() * melanin
+    });
+    paired(logs, [1.0, 0.0, -1.0], |log, red| {
+        log.exp() * (1.0 + warmth * red)
     })
 }
 
@@ -182,7 +186,7 @@ fn hair(rng: &mut ChaCha8Rng, soft: bool, melanin: f32, age: f32) -> Hair {
         [0.25, 0.07, 0.025],
     ];
     let shades = if melanin > 0.55 { 2 } else { 6 };
-    let mut colour = natural[rng.random_range(0..shades)];
+    let mut colour = one_of(&natural, shades, rng);
     if age > 0.8 {
         colour = mix(colour, [0.42, 0.41, 0.40], between(rng, 0.2, 0.9));
     }
@@ -236,10 +240,16 @@ fn eyes(rng: &mut ChaCha8Rng, half_width: f32, melanin: f32) -> Eyes {
         half_width: half_width * between(rng, 0.19, 0.225),
         open: between(rng, 0.056, 0.080),
         tilt: between(rng, -0.10, 0.12),
-        iris: irises[rng.random_range(0..shades)],
+        iris: one_of(&irises, shades, rng),
         crease: between(rng, 0.0, 0.5),
         socket: between(rng, 0.03, 0.075),
     }
+}
+
+/// One of the first few of some colours, drawn evenly.
+fn one_of(colours: &[Colour], first: usize, rng: &mut ChaCha8Rng) -> Colour {
+    let few = colours.get(..first).unwrap_or(colours);
+    few.choose(rng).copied().unwrap_or_default()
 }
 
 fn mouth(rng: &mut ChaCha8Rng, soft: bool, skin: Colour) -> Mouth {
@@ -271,6 +281,6 @@ fn glasses(rng: &mut ChaCha8Rng) -> Glasses {
         half_height: between(rng, 0.13, 0.19),
         squareness: between(rng, 2.0, 4.5),
         thickness: between(rng, 0.012, 0.034),
-        colour: frames[rng.random_range(0..frames.len())],
+        colour: one_of(&frames, frames.len(), rng),
     }
 }

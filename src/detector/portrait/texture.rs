@@ -26,8 +26,10 @@ impl Texture {
         let wrap = |v: f32, step: i64| (v as i64 + step).rem_euclid(SIDE as i64) as usize;
         let (x0, x1) = (wrap(left, 0), wrap(left, 1));
         let (y0, y1) = (wrap(top, 0) * SIDE, wrap(top, 1) * SIDE);
-        let above = self.table[y0 + x0] * (1.0 - fx) + self.table[y0 + x1] * fx;
-        let below = self.table[y1 + x0] * (1.0 - fx) + self.table[y1 + x1] * fx;
+        // Every place is in the table.
+        let at = |place: usize| self.table.get(place).copied().unwrap_or(0.0);
+        let above = at(y0 + x0) * (1.0 - fx) + at(y0 + x1) * fx;
+        let below = at(y1 + x0) * (1.0 - fx) + at(y1 + x1) * fx;
         above * (1.0 - fy) + below * fy
     }
 

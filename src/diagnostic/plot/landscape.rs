@@ -120,9 +120,8 @@ impl Map<'_> {
         area.draw(&Rectangle::new(frame, BLACK.stroke_width(1)))?;
         self.ticks(area)?;
         levels.draw(area, (left + SIDE + 12, top))?;
-        for (index, axis) in self.axes.iter().enumerate() {
+        for (axis, unit) in self.axes.iter().zip([(1.0, 0.0), (0.0, 1.0)]) {
             if matches!(axis.direction, Direction::Ascent { .. }) {
-                let unit = [(1.0, 0.0), (0.0, 1.0)][index];
                 self.mark(area, unit, triangle)?;
             }
         }

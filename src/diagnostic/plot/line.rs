@@ -5,9 +5,8 @@ use plotters::{
 
 use super::picture::{Area, Drawn, Label, short};
 
-/// Black, and six colours of Okabe and Ito's, darkened to stand out from white.
-const COLORS: [RGBColor; 7] = [
-    RGBColor(0x00, 0x00, 0x00),
+/// Six colours of Okabe and Ito's, darkened to stand out from white.
+const COLORS: [RGBColor; 6] = [
     RGBColor(0x00, 0x72, 0xB2),
     RGBColor(0xD5, 0x5E, 0x00),
     RGBColor(0x00, 0x8A, 0x65),
@@ -30,19 +29,19 @@ pub(super) struct Line {
 impl Line {
     /// What stands for all of them.
     pub const MEAN: Self = Self {
-        color: COLORS[0],
+        color: BLACK,
         width: 3,
         dashes: None,
     };
 
     /// The `index`th of 18 that can be told apart.
     pub fn of(index: usize) -> Self {
-        let colors = COLORS.len() - 1;
+        // Neighbours differ in both.
+        let dashes = (index + index / COLORS.len()) % DASHES.len();
         Self {
-            color: COLORS[1 + index % colors],
+            color: *COLORS.get(index % COLORS.len()).unwrap_or(&BLACK),
             width: 2,
-            // Neighbours differ in both.
-            dashes: DASHES[(index + index / colors) % DASHES.len()],
+            dashes: DASHES.get(dashes).copied().flatten(),
         }
     }
 

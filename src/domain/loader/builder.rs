@@ -61,6 +61,8 @@ pub struct DomainDataLoaderBuilder<I, B> {
     domains: Vec<(Arc<str>, DomainSource<I>)>,
 }
 
+const MAX_WORKERS: usize = 1024;
+
 impl<I: 'static, B: Send + 'static> DomainDataLoaderBuilder<I, B> {
     /// Begins with the batcher of all domains: batch size 1, seed 0, no workers, epochs as long as
     /// the longest domain, items drawn regardless of their class, on the default device.
@@ -78,7 +80,7 @@ impl<I: 'static, B: Send + 'static> DomainDataLoaderBuilder<I, B> {
         }
     }
 
-    /// Sets the number of items each domain hands over a step: at least 1.
+    /// Sets the number of items each domain hands over a step: from 1 to $2^{24}$.
     pub fn batch_size(mut self, batch_size: usize) -> Self {
         self.batch_size = batch_size;
         self
@@ -90,8 +92,8 @@ impl<I: 'static, B: Send + 'static> DomainDataLoaderBuilder<I, B> {
         self
     }
 
-    /// Sets the number of threads that make batches ahead, two each at most. With 0 they are made
-    /// when they are asked for.
+    /// Sets the number of threads that make batches ahead, two each at most, from 0 to 1024. With 0
+    /// they are made when they are asked for.
     ///
     /// The number changes the speed, never the batches or their order.
     pub fn num_workers(mut self, num_workers: usize) -> Self {
@@ -167,10 +169,17 @@ impl<I: 'static, B: Send + 'static> DomainDataLoaderBuilder<I, B> {
     ///
     /// [`Error::Domains`] where there is no domain, a name stands twice, a data set is empty, or a
     /// domain that is to be drawn class by class has one class only or not one class an item;
-    /// [`Error::Setting`] for a batch size or a number of steps of 0; [`Error::Data`] where an item
-    /// could not be read for its class.
+    /// [`Error::Setting`] for a batch size or a number of steps or workers out of its range;
+    /// [`Error::Data`] where an item could not be read for its class.
     pub fn build(self) -> Result<DomainDataLoader<I, B>> {
         check_names(self.domains.iter().map(|(name, _)| &**name))?;
+        if self.num_workers > MAX_WORKERS {
+            return Err(Error::Setting {
+                field: "num_workers",
+                rule: "be at most 1024",
+                value: self.num_workers.to_string(),
+            });
+        }
         let domains: Result<Vec<_>> = self
             .domains
             .into_iter()

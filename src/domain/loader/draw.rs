@@ -45,6 +45,10 @@ impl Draw {
     }
 
     /// The items of a step. Amortised over consecutive steps, $O(1)$ an item.
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "the remainder of a division by the number of classes"
+    )]
     pub fn step(&mut self, step: u64) -> Drawn {
         let first = u128::from(step) * self.batch_size as u128;
         let count = self.classes.len() as u128;
@@ -78,6 +82,10 @@ impl Cycles {
         }
     }
 
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "the remainder of a division by the number of items"
+    )]
     fn at(&mut self, position: u128) -> usize {
         let len = self.items.len() as u128;
         let cycle = (position / len) as u64;

@@ -60,7 +60,7 @@ impl<I, B> Source<I, B> {
         let mut source = self.on(self.device.clone());
         for classes in source.domains.iter_mut().map(|domain| &mut domain.classes) {
             for items in classes {
-                *items = items[part.of(items.len())].into();
+                *items = items.get(part.of(items.len())).unwrap_or_default().into();
             }
         }
         source

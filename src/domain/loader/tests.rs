@@ -240,7 +240,7 @@ fn what_cannot_work_is_refused() {
     );
     assert_eq!(
         message(base().batch_size(0).domain("a", items(0..2))),
-        "batch_size must be at least 1, but is 0"
+        "batch_size must be from 1 to 16777216, but is 0"
     );
     assert_eq!(
         message(base().epoch(EpochLength::Steps(0)).domain("a", items(0..2))),
