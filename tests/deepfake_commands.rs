@@ -707,11 +707,7 @@ fn hostile_names_of_domains_are_names() {
     let runs: BTreeSet<String> = runs
         .map(|e| e.unwrap().file_name().into_string().unwrap())
         .collect();
-    let expected = [
-        "without-..-..-up",
-        "without--b--[31m--",
-        "without-c\u{202e}, -d-",
-    ];
+    let expected = ["without-..-..-up", "without--b--[31m--", "without-c-, -d-"];
     assert_eq!(runs, expected.map(String::from).into());
     ok(&mut command(&folder, "report results"));
     let page = fs::read_to_string(folder.join("results/report.html")).unwrap();
