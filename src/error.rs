@@ -263,6 +263,31 @@ mod tests {
         }
     }
 
+    #[test]
+    fn neither_can_names_that_are_no_errors() {
+        const NAME: &str = "\u{1b}[2J\n\u{202e}";
+        for said in [
+            NonFinite {
+                domain: Some(NAME.into()),
+                pass: crate::optim::Pass::Perturbed {
+                    ascent: Some(NAME.into()),
+                },
+                quantity: crate::optim::Quantity::Loss,
+            }
+            .to_string(),
+            crate::metric::VideoKey::new(NAME, NAME, NAME).to_string(),
+            crate::search::Value::from(NAME).to_string(),
+            crate::diagnostic::Direction::Ascent {
+                domain: NAME.into(),
+                rho: 0.1,
+            }
+            .to_string(),
+        ] {
+            assert!(said.contains(r"\u{1b}[2J\n\u{202e}"), "{said:?}");
+            assert!(!said.contains(char::is_control), "{said:?}");
+        }
+    }
+
     #[cfg(feature = "detector")]
     #[test]
     fn neither_can_the_names_of_published_tensors() {
