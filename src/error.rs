@@ -12,12 +12,14 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// What can go wrong in this crate.
 ///
-/// Every message names the field, the rule and the value, or the domain and the pass.
+/// Every message names the field, the rule and the value, or the domain and the pass. It is one
+/// line: what a terminal would obey in names that come from data is written out as `\u{1b}`. An
+/// error's source is whoever's it is.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A setting that cannot work. It is refused when it is made.
-    #[error("{field} must {rule}, but is {value}")]
+    #[error("{field} must {rule}, but is {}", Printable(value))]
     Setting {
         /// The setting's name, as it is written in the configuration.
         field: &'static str,
@@ -28,7 +30,7 @@ pub enum Error {
     },
 
     /// The domains handed over cannot be worked on.
-    #[error("domains must {rule}, but {found}")]
+    #[error("domains must {rule}, but {}", Printable(found))]
     Domains {
         /// What holds for every set of domains that works.
         rule: &'static str,
@@ -37,7 +39,7 @@ pub enum Error {
     },
 
     /// The model cannot be trained by gradients.
-    #[error("the model must {rule}, but {found}")]
+    #[error("the model must {rule}, but {}", Printable(found))]
     Model {
         /// What holds for every model that works.
         rule: &'static str,
@@ -46,7 +48,11 @@ pub enum Error {
     },
 
     /// The loss of a domain cannot be differentiated.
-    #[error("the loss of domain `{domain}` must {rule}, but {found}")]
+    #[error(
+        "the loss of domain `{}` must {rule}, but {}",
+        Printable(domain),
+        Printable(found)
+    )]
     Loss {
         /// The domain's name.
         domain: String,
@@ -57,7 +63,7 @@ pub enum Error {
     },
 
     /// The caller's closure returned an error. Nothing was changed.
-    #[error("the loss closure failed on domain `{domain}`")]
+    #[error("the loss closure failed on domain `{}`", Printable(domain))]
     Closure {
         /// The domain's name.
         domain: String,
@@ -78,7 +84,7 @@ pub enum Error {
     },
 
     /// A record that a training cannot go on from.
-    #[error("the record must {rule}, but {found}")]
+    #[error("the record must {rule}, but {}", Printable(found))]
     Record {
         /// What holds for every record that works.
         rule: &'static str,
@@ -87,11 +93,14 @@ pub enum Error {
     },
 
     /// The device could not hand its numbers back.
-    #[error("reading the step's numbers back from the device failed: {0}")]
+    #[error(
+        "reading the step's numbers back from the device failed: {}",
+        Printable(_0)
+    )]
     Device(String),
 
     /// A data set could not hand over an item.
-    #[error("domain `{domain}` could not be read")]
+    #[error("domain `{}` could not be read", Printable(domain))]
     Data {
         /// The domain's name.
         domain: String,
@@ -116,7 +125,7 @@ pub enum Error {
     },
 
     /// Scores and labels from which a metric is not defined.
-    #[error("{metric} is not defined: {reason}")]
+    #[error("{metric} is not defined: {}", Printable(reason))]
     Metric {
         /// The metric's name.
         metric: &'static str,
@@ -162,15 +171,20 @@ impl Error {
 
 /// Text of a data set, with what a terminal would obey written out.
 ///
-/// Control characters move the cursor or clear the screen, and marks of direction let a name read
-/// as another.
+/// Control characters move the cursor or clear the screen, ends of lines let a name speak for the
+/// program, and marks of direction let it read as another.
 pub(crate) struct Printable<'a>(pub &'a str);
 
 impl fmt::Display for Printable<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for c in self.0.chars() {
             match c {
-                '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+                // Marks of direction, and the ends of lines and paragraphs that are no controls.
+                '\u{61c}'
+                | '\u{200e}'
+                | '\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2066}'..='\u{2069}' => {
                     write!(f, "{}", c.escape_unicode())?;
                 }
                 c if c.is_control() => write!(f, "{}", c.escape_default())?,
@@ -198,6 +212,80 @@ mod tests {
             error.to_string(),
             "\\u{1b}[2Jcat\\u{202e}gnp.exe\\u{9b}: line\\nline"
         );
+    }
+
+    #[test]
+    fn neither_can_any_name_in_any_error() {
+        const NAME: &str = "a\u{1b}[2J\nerror: \u{202e}b\u{9b}c\u{2028}\u{61c}";
+        let (text, source) = (|| NAME.to_string(), || -> BoxError { "closed".into() });
+        let rule = "be so";
+        for error in [
+            Error::Setting {
+                field: "f",
+                rule,
+                value: text(),
+            },
+            Error::Domains {
+                rule,
+                found: text(),
+            },
+            Error::Model {
+                rule,
+                found: text(),
+            },
+            Error::Loss {
+                domain: text(),
+                rule,
+                found: text(),
+            },
+            Error::Closure {
+                domain: text(),
+                source: source(),
+            },
+            Error::Record {
+                rule,
+                found: text(),
+            },
+            Error::Device(text()),
+            Error::Data {
+                domain: text(),
+                source: source(),
+            },
+            Error::Metric {
+                metric: "AUC",
+                reason: text(),
+            },
+            Error::file(std::path::Path::new(NAME), NAME),
+        ] {
+            let said = error.to_string();
+            assert!(said.contains("a\\u{1b}[2J\\nerror: \\u{202e}b\\u{9b}c\\u{2028}\\u{61c}"));
+            assert!(!said.contains(char::is_control), "{said:?}");
+        }
+    }
+
+    #[test]
+    fn neither_can_names_that_are_no_errors() {
+        const NAME: &str = "\u{1b}[2J\n\u{202e}";
+        for said in [
+            NonFinite {
+                domain: Some(NAME.into()),
+                pass: crate::optim::Pass::Perturbed {
+                    ascent: Some(NAME.into()),
+                },
+                quantity: crate::optim::Quantity::Loss,
+            }
+            .to_string(),
+            crate::metric::VideoKey::new(NAME, NAME, NAME).to_string(),
+            crate::search::Value::from(NAME).to_string(),
+            crate::diagnostic::Direction::Ascent {
+                domain: NAME.into(),
+                rho: 0.1,
+            }
+            .to_string(),
+        ] {
+            assert!(said.contains(r"\u{1b}[2J\n\u{202e}"), "{said:?}");
+            assert!(!said.contains(char::is_control), "{said:?}");
+        }
     }
 
     #[cfg(feature = "detector")]

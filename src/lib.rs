@@ -138,6 +138,7 @@ mod error;
 pub mod gradient;
 pub mod metric;
 pub mod optim;
+mod pack;
 pub mod perturbation;
 pub mod search;
 #[cfg(feature = "train")]

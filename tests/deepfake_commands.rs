@@ -707,11 +707,7 @@ fn hostile_names_of_domains_are_names() {
     let runs: BTreeSet<String> = runs
         .map(|e| e.unwrap().file_name().into_string().unwrap())
         .collect();
-    let expected = [
-        "without-..-..-up",
-        "without--b--[31m--",
-        "without-c\u{202e}, -d-",
-    ];
+    let expected = ["without-..-..-up", "without--b--[31m--", "without-c-, -d-"];
     assert_eq!(runs, expected.map(String::from).into());
     ok(&mut command(&folder, "report results"));
     let page = fs::read_to_string(folder.join("results/report.html")).unwrap();
@@ -1034,6 +1030,144 @@ fn set(folder: &Path) {
             }
         }
     }
+}
+
+/// A name that clears the screen, speaks for the program, and reads from the right to the left.
+#[cfg(unix)]
+const HOSTILE: &str = "=a\u{1b}[2J\nerror: all is lost\u{202e}b\u{9b}c|\u{2028}\u{61c}";
+
+/// What a command prints must not have any of it but as it is written in Rust or JSON.
+#[cfg(unix)]
+#[track_caller]
+fn is_not_obeyed(output: &Output) {
+    let said = text(output);
+    let obeyed = |c: char| {
+        (c.is_control() && c != '\n')
+            || matches!(c, '\u{61c}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    assert!(!said.contains(obeyed), "{said:?}");
+    assert!(
+        !said.lines().any(|line| line.starts_with("error: all")),
+        "{said}"
+    );
+}
+
+/// In file names, domains, people, videos and data sets, wherever one is printed.
+#[cfg(unix)]
+#[test]
+fn nothing_of_a_data_set_is_obeyed() {
+    let folder = folder("obeyed");
+    set(&folder);
+    let real = folder.join("forged/real");
+    let mut list = csv::Writer::from_path(folder.join("list.csv")).unwrap();
+    let head = ["path", "label", "domain", "group", "video", "dataset"];
+    list.write_record(head).unwrap();
+    for (number, entry) in fs::read_dir(&real).unwrap().enumerate() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let person = format!("{number}{HOSTILE}");
+        for (from, class, domain) in [
+            ("real", "real", "real"),
+            ("mouth", "fake", HOSTILE),
+            ("face-swap", "fake", "b"),
+        ] {
+            let path = format!("forged/{from}/{number}{HOSTILE}.png");
+            fs::rename(
+                folder.join("forged").join(from).join(&name),
+                folder.join(&path),
+            )
+            .unwrap();
+            let row = [&*path, class, domain, &person, HOSTILE, HOSTILE];
+            list.write_record(row).unwrap();
+        }
+    }
+    list.flush().unwrap();
+    let small = "--size 32 --steps 2 --batch 4 --methods erm --data list.csv";
+    for run in [
+        "inspect --size 32 --data list.csv",
+        "inspect --size 32 --data list.csv --json",
+        &format!("{small} --leave-out all --output results"),
+        &format!("train {small} --output trained"),
+        "evaluate trained/runs/detector --data list.csv --test-share 0.5 --output evaluated",
+        "report results",
+    ] {
+        let output = command(&folder, run).output().unwrap();
+        let refused = run.starts_with("evaluate");
+        assert_eq!(
+            output.status.success(),
+            !refused,
+            "{run}\n{}",
+            text(&output)
+        );
+        is_not_obeyed(&output);
+    }
+    // Whom a detector knows is named where it is tested on them.
+    for file in [
+        "results/report.html",
+        "results/results.md",
+        "trained/metrics.md",
+    ] {
+        let page = fs::read_to_string(folder.join(file)).unwrap();
+        assert!(!page.contains(['\u{1b}', '\u{202e}', '\u{9b}']), "{file}");
+    }
+    let svg = fs::read_dir(folder.join("results")).unwrap();
+    for file in svg
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|e| e == "svg"))
+    {
+        let name = file.to_string_lossy();
+        assert!(
+            !name.contains(|c: char| c.is_control() || c == '\u{202e}'),
+            "{name:?}"
+        );
+        assert!(
+            !fs::read_to_string(&file)
+                .unwrap()
+                .contains(['\u{1b}', '\u{202e}'])
+        );
+    }
+    let scores = folder.join("trained/runs/detector/scores.csv");
+    for row in csv::Reader::from_path(scores).unwrap().records() {
+        let row = row.unwrap();
+        assert!(
+            !row.iter().take(4).any(|cell| cell.starts_with('=')),
+            "{row:?}"
+        );
+    }
+
+    let net = folder.join("trained/runs/detector");
+    let picture = folder.join(format!("forged/real/0{HOSTILE}.png"));
+    let missing = folder.join(format!("{HOSTILE}.png"));
+    let mut commands = vec![
+        command(&folder, "predict --format jsonl"),
+        command(&folder, "explain"),
+    ];
+    for command in &mut commands {
+        let output = command.arg(&net).arg(&picture).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output));
+        is_not_obeyed(&output);
+    }
+    for what in ["predict", "explain", "frames --output frames"] {
+        let mut command = command(&folder, what);
+        if !what.starts_with("frames") {
+            command.arg(&net);
+        }
+        let output = command.arg(&missing).output().unwrap();
+        assert!(!output.status.success());
+        is_not_obeyed(&output);
+    }
+    // A spreadsheet would take the name for a formula.
+    fs::copy(&picture, folder.join("=1+1.png")).unwrap();
+    let csv = ok(command(&folder, "predict").arg(&net).arg("=1+1.png"));
+    assert_all(&csv, &["\n./=1+1.png,1,"]);
+    fs::write(
+        folder.join("list.csv"),
+        format!("path,label\n{HOSTILE:?},{HOSTILE:?}\n"),
+    )
+    .unwrap();
+    let output = command(&folder, "inspect --data list.csv")
+        .output()
+        .unwrap();
+    is_not_obeyed(&output);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! A detector on disk: its net's weights, and how pictures become the net's input.
 
-use std::{collections::BTreeSet, error::Error, fs, path::Path};
+use std::{collections::BTreeSet, error::Error, path::Path};
 
 use burn::{
     module::Module,
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     data::{Domain, check_unseen},
-    output,
+    limited, output,
     settings::Settings,
 };
 
@@ -129,7 +129,7 @@ impl Detector {
             false => path.to_path_buf(),
         };
         let beside = weights.with_file_name(DETECTOR);
-        let text = fs::read_to_string(&beside).map_err(|error| {
+        let text = limited::read_text(&beside).map_err(|error| {
             format!(
                 "{}: {error}; a detector is a folder with {WEIGHTS} and {DETECTOR}, as `train` \
                  and `compare` write them",
@@ -147,10 +147,8 @@ impl Detector {
             return Err(failed(format!("classes must be {CLASSES:?}")).into());
         }
         let net = config.backbone.init(CLASSES.len(), device)?;
-        let net = net
-            .try_load_file(&weights)
-            .map_err(|error| format!("{}: {error}", weights.display()))?;
-        let people = match fs::read(weights.with_file_name(PEOPLE)) {
+        let net = net.load_trained(&weights)?;
+        let people = match limited::read(&weights.with_file_name(PEOPLE)) {
             Ok(people) => serde_json::from_slice(&people)?,
             Err(_) => Vec::new(),
         };

@@ -98,11 +98,16 @@ pub fn domain_cosines(path: &Path) -> Result<DomainCosines, Box<dyn Error>> {
         .iter()
         .filter_map(|column| column.strip_prefix("loss ").map(String::from))
         .collect();
+    let pairs = names.len().checked_mul(names.len().saturating_sub(1));
+    if pairs.is_none_or(|pairs| pairs / 2 > header.len()) {
+        // A few names would be millions of pairs.
+        return Err(format!("{} has no column for each pair of domains", path.display()).into());
+    }
     let mut sums = vec![vec![(0usize, 0.0); names.len()]; names.len()];
     // The pairs are the last columns, in the order of `header`.
     let pairs = (0..names.len()).flat_map(|a| (0..a).map(move |b| (a, b)));
     let pairs: Vec<(usize, usize)> = pairs.collect();
-    let first = header.len().saturating_sub(pairs.len());
+    let first = header.len() - pairs.len();
     for row in csv.records() {
         let row = row?;
         for (&(a, b), cell) in pairs.iter().zip(row.iter().skip(first)) {
@@ -216,6 +221,20 @@ mod tests {
         let expected = [[1.0, 0.375, -0.5], [0.375, 1.0, 1.0], [-0.5, 1.0, 1.0]];
         assert_eq!(means, expected);
         assert_eq!(read(&path)?.cosines, [0.0, 0.0]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_hundred_thousand_domains_and_no_cosines() -> Result<(), Box<dyn Error>> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("steps.csv");
+        std::fs::write(&path, "loss x,".repeat(100_000) + "outcome\n")?;
+        let said = domain_cosines(&path).unwrap_err().to_string();
+        assert!(
+            said.ends_with("no column for each pair of domains"),
+            "{said}"
+        );
+        assert!(read(&path).is_err());
         Ok(())
     }
 }

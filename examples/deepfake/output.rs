@@ -26,6 +26,7 @@ pub use crate::whole_file::write;
 use crate::{
     command::compare::turn_name,
     data::{Counts, Data},
+    limited,
     log::Curves,
     method::Method,
     picture,
@@ -33,6 +34,7 @@ use crate::{
     scores::Scores,
     search::Setting,
     settings::{CONFIG, Equal, ProtocolName, SelectionName, Settings},
+    stranger, terminal,
     training::{Finished, Trained},
 };
 
@@ -141,7 +143,8 @@ impl Outcome {
             auc.insert(scores.domain.clone(), scores.roc()?.auc());
         }
         if let Some(missing) = run.test.iter().find(|name| !auc.contains_key(*name)) {
-            return Err(format!("{}/scores.csv has no scores of {missing}", run.folder).into());
+            let [folder, missing] = [&*run.folder, &**missing].map(stranger::name);
+            return Err(format!("{folder}/scores.csv has no scores of {missing}").into());
         }
         let mean = |names: &mut dyn Iterator<Item = &Arc<str>>| {
             let aucs: Vec<f64> = names.map(|name| auc[name]).collect();
@@ -328,7 +331,8 @@ impl Results {
             if ids(run) != ids(erm) {
                 return Err(format!(
                     "{} and {} were not tested on the same pictures",
-                    run.run.folder, erm.run.folder
+                    stranger::name(&run.run.folder),
+                    stranger::name(&erm.run.folder)
                 )
                 .into());
             }
@@ -364,7 +368,7 @@ impl Results {
             Some(Outcome { run, unseen, .. }) => Err(format!(
                 "{} reaches an AUC of {unseen:.3} alone, below {LEARNED}: a forgery that cannot be \
                  learned says nothing about generalisation",
-                run.test[0]
+                stranger::name(&run.test[0])
             )
             .into()),
         }
@@ -465,8 +469,9 @@ impl Results {
             let name = file_name(turn);
             let roc = picture::roc_curves(turn, &runs)?;
             let training = picture::training_curves(turn, self.settings.steps, &runs)?;
-            files.push((format!("roc-{name}.svg"), roc));
-            files.push((format!("training-{name}.svg"), training));
+            // What has no place in XML either.
+            files.push((format!("roc-{name}.svg"), terminal::shown(&roc)));
+            files.push((format!("training-{name}.svg"), terminal::shown(&training)));
         }
         let mut paths = Vec::new();
         for (name, text) in files {
@@ -509,7 +514,7 @@ fn plus_minus(errors: [Option<f64>; 2]) -> String {
 
 /// A name in a table's cell.
 pub fn cell(name: &str) -> String {
-    name.replace('|', "\\|")
+    stranger::name(name).replace('|', "\\|")
 }
 
 /// Passes over a step's mini-batches that a training made.
@@ -617,7 +622,7 @@ impl Provenance {
     pub fn read(folder: &Path) -> Result<Self, Box<dyn Error>> {
         let path = folder.join(PROVENANCE);
         let failed = |error: String| format!("{}: {error}", path.display());
-        let file = fs::read(&path).map_err(|error| failed(error.to_string()))?;
+        let file = limited::read(&path).map_err(|error| failed(error.to_string()))?;
         Ok(serde_json::from_slice(&file).map_err(|error| failed(error.to_string()))?)
     }
 }
@@ -644,6 +649,6 @@ fn difference(ours: &Table, theirs: &Table) -> Option<String> {
 
 /// A domain's name as part of a file's.
 pub fn file_name(name: &str) -> String {
-    let other = |c: char| c.is_control() || r#"/\:*?"<>|"#.contains(c);
+    let other = |c: char| terminal::is_hidden(c) || r#"/\:*?"<>|"#.contains(c);
     name.replace(other, "-")
 }

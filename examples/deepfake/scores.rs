@@ -19,6 +19,23 @@ pub struct Scores {
     pub videos: Vec<Arc<str>>,
 }
 
+/// A name as a cell. A spreadsheet takes a text that begins with one of these for a formula, and runs
+/// it; an apostrophe before it says that it is text.
+fn cell(name: &str) -> Arc<str> {
+    match name.starts_with(['=', '+', '-', '@', '\t', '\r', '\'']) {
+        true => format!("'{name}").into(),
+        false => name.into(),
+    }
+}
+
+/// The name that a cell is of.
+fn name(cell: Arc<str>) -> Arc<str> {
+    match cell.strip_prefix('\'') {
+        Some(name) => name.into(),
+        None => cell,
+    }
+}
+
 /// A line of the table.
 #[derive(Serialize, Deserialize)]
 struct Row {
@@ -70,10 +87,10 @@ impl Scores {
         for of in all {
             for index in 0..of.scores.len() {
                 csv.serialize(Row {
-                    domain: of.domain.clone(),
-                    id: of.ids[index].clone(),
-                    person: of.people[index].clone(),
-                    video: of.videos[index].clone(),
+                    domain: cell(&of.domain),
+                    id: cell(&of.ids[index]),
+                    person: cell(&of.people[index]),
+                    video: cell(&of.videos[index]),
                     forged: of.forged[index].into(),
                     score: of.scores[index],
                 })?;
@@ -91,20 +108,66 @@ impl Scores {
         let failed = |error| format!("{}: {error}", path.display());
         for row in csv::Reader::from_path(path).map_err(failed)?.deserialize() {
             let row: Row = row.map_err(failed)?;
-            if all.last().is_none_or(|last| last.domain != row.domain) {
+            let domain = name(row.domain);
+            if all.last().is_none_or(|last| last.domain != domain) {
                 all.push(Self {
-                    domain: row.domain,
+                    domain,
                     ..Self::default()
                 });
             }
             if let Some(of) = all.last_mut() {
-                of.ids.push(row.id);
-                of.people.push(row.person);
-                of.videos.push(row.video);
+                of.ids.push(name(row.id));
+                of.people.push(name(row.person));
+                of.videos.push(name(row.video));
                 of.forged.push(row.forged == 1);
                 of.scores.push(row.score);
             }
         }
         Ok(all)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn names() -> impl Strategy<Value = Arc<str>> {
+        "([=+@'\t\r-]|\\PC){0,3}[\"',;\n\u{1b}\u{202e}]?\\PC{0,5}".prop_map(Arc::from)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
+
+        #[test]
+        fn what_is_written_is_read_and_nothing_is_a_formula(
+            domains in prop::collection::vec(names(), 1..4),
+            rows in prop::collection::vec((names(), names(), names(), any::<bool>(), -1e9..1e9f64), 1..9),
+        ) {
+            let mut all: Vec<Scores> = Vec::new();
+            for domain in domains {
+                if all.iter().all(|known| known.domain != domain) {
+                    all.push(Scores {
+                        domain,
+                        ids: rows.iter().map(|row| row.0.clone()).collect(),
+                        people: rows.iter().map(|row| row.1.clone()).collect(),
+                        videos: rows.iter().map(|row| row.2.clone()).collect(),
+                        forged: rows.iter().map(|row| row.3).collect(),
+                        scores: rows.iter().map(|row| row.4).collect(),
+                    });
+                }
+            }
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("scores.csv");
+            Scores::write(&path, &all).unwrap();
+            let read = Scores::read(&path).unwrap();
+            prop_assert_eq!(format!("{all:?}"), format!("{read:?}"));
+            for row in csv::Reader::from_path(&path).unwrap().records() {
+                let row = row.unwrap();
+                let formula = |cell: &str| cell.starts_with(['=', '+', '-', '@', '\t', '\r']);
+                prop_assert!(!row.iter().take(4).any(formula), "{:?}", row);
+            }
+        }
     }
 }

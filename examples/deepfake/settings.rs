@@ -3,7 +3,6 @@
 use std::{
     error::Error,
     fmt::Display,
-    fs,
     ops::RangeInclusive,
     path::{Path, PathBuf},
 };
@@ -20,6 +19,7 @@ use toml::Table;
 
 use crate::{
     augment::{Augment, augmentation},
+    limited::read_text,
     method::{Method, Methods},
     search::{Searched, Setting},
 };
@@ -491,7 +491,7 @@ const FREE: [&str; 6] = [
 const NAMED: [&str; 2] = ["methods", "seeds"];
 
 fn read(path: &Path) -> Result<Table, Box<dyn Error>> {
-    let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let text = read_text(path).map_err(|error| format!("{}: {error}", path.display()))?;
     let failed = |error| format!("{}: {error}", path.display());
     // Its keys and values are checked here, where the file can be named.
     toml::from_str::<Settings>(&text).map_err(failed)?;
@@ -555,5 +555,116 @@ choice! {
         Passes,
         /// Both, in two tables
         Both,
+    }
+}
+
+#[cfg(test)]
+#[path = "../../tests/hostile_files/config.rs"]
+mod config;
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use proptest::prelude::*;
+
+    use super::{config::comes_back, *};
+
+    /// A file of settings.
+    fn of_text(text: &[u8]) -> Result<Settings, Box<dyn Error>> {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(CONFIG), text).unwrap();
+        Settings::of_folder(folder.path())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
+
+        #[test]
+        fn what_is_written_is_read(
+            (rho, gamma, lr, share) in (0.0..100.0, 0.0..100.0, 1e-9..1.0, 0.01..0.4),
+            (steps, batch, draws, seeds) in
+                (1..1_000_000_000usize, 2..65_536usize, 1..4usize, prop::collection::hash_set(0..1u64 << 63, 1..4)),
+            leave_out in prop::collection::vec(any::<String>(), 0..4),
+            data in prop::collection::vec("[^\\x00]{0,9}", 0..3),
+            searched in (0.001..0.5, 0.5..1.0),
+            flip in 0.0..1.0,
+        ) {
+            let (from, to) = searched;
+            let settings = Settings {
+                rho,
+                gamma,
+                lr,
+                test_share: share,
+                steps,
+                batch,
+                draws,
+                seeds: seeds.into_iter().collect(),
+                leave_out,
+                data: data.into_iter().map(PathBuf::from).collect(),
+                search: vec![format!("rho=log-uniform:{from}:{to}").parse().unwrap()],
+                selection: SelectionName::TrainingDomain,
+                augment: vec![format!("flip={flip}").parse().unwrap(), Augment::Mirror],
+                ..Settings::default()
+            };
+            settings.check().unwrap();
+            comes_back(&settings);
+            let read = of_text(settings.to_toml().unwrap().as_bytes()).unwrap();
+            prop_assert_eq!(read.to_toml().unwrap(), settings.to_toml().unwrap());
+        }
+
+        #[test]
+        fn no_file_makes_the_reader_panic(key in 0..60usize, value in "[0-9einf.+-]{0,8}|\\PC{0,8}") {
+            let text = Settings::default().to_toml().unwrap();
+            let mut lines: Vec<String> = text.lines().map(String::from).collect();
+            let key = key % lines.len();
+            if let Some((name, _)) = lines[key].split_once(" = ") {
+                lines[key] = format!("{name} = {value}");
+            }
+            if let Ok(settings) = of_text(lines.join("\n").as_bytes()) {
+                comes_back(&settings);
+            }
+        }
+    }
+
+    /// Those of `fuzz/`, which a published crate has not.
+    #[test]
+    fn the_seeds_of_the_fuzzer_are_read() {
+        let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds/config");
+        let Ok(seeds) = fs::read_dir(seeds) else {
+            return;
+        };
+        for seed in seeds {
+            let text = fs::read(seed.unwrap().path()).unwrap();
+            comes_back(&of_text(&text).unwrap());
+            for end in 0..text.len() {
+                if let Ok(settings) = of_text(&text[..end]) {
+                    comes_back(&settings);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_that_are_none_and_a_nest_that_never_ends() {
+        for text in [
+            "rho = nan".to_string(),
+            "lr = inf".into(),
+            "batch = -5".into(),
+            "seeds = [18446744073709551616]".into(),
+            "search = [\"rho=uniform:nan:1\"]\ndraws = 2".into(),
+            "search = [\"batch=power-of-2:1:1e308\"]\ndraws = 2".into(),
+            "augment = [\"flip=nan\"]".into(),
+            "augment = [\"blur=1:nan:inf\"]".into(),
+            "\u{1b}[2J = 1".into(),
+            format!("data = {}", "[".repeat(100_000)),
+            format!("data.{}x = 1", "a.".repeat(100_000)),
+        ] {
+            assert!(
+                of_text(text.as_bytes()).is_err(),
+                "{}",
+                &text[..20.min(text.len())]
+            );
+        }
     }
 }

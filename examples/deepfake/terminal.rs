@@ -20,20 +20,34 @@ pub fn warn(text: &str) {
 }
 
 /// Names of files and domains are strangers': their control codes and marks that turn the direction of
-/// writing are shown, not obeyed.
+/// writing are shown, not obeyed. The ends of lines are the text's own.
 pub fn shown(text: &str) -> String {
-    let hidden = |c: char| {
-        c.is_control() && !matches!(c, '\n' | '\t')
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
+    escaped(text, |c| is_hidden(c) && !matches!(c, '\n' | '\t'))
+}
+
+/// A text in which some letters are written out.
+pub fn escaped(text: &str, escape: impl Fn(char) -> bool) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
-        match hidden(c) {
+        match escape(c) {
             true => shown.extend(c.escape_unicode()),
             false => shown.push(c),
         }
     }
     shown
+}
+
+/// Control codes, marks of direction, and ends of lines and paragraphs.
+pub fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{61c}'
+                | '\u{200e}'
+                | '\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2066}'..='\u{2069}'
+        )
 }
 
 #[cfg(test)]

@@ -31,6 +31,7 @@ use crate::{
     augment::augmentation,
     data::{Domain, Item, PictureBatch, PictureBatcher, pictures},
     detector::{DetectorConfig, Net, WEIGHTS, scores, tensor},
+    limited,
     log::{self, Curves, StepLog},
     method::Method,
     output,
@@ -115,7 +116,7 @@ impl Files {
             return Ok(None);
         }
         let read = || -> Result<Finished, Box<dyn Error>> {
-            Ok(serde_json::from_slice(&fs::read(&self.finished)?)?)
+            Ok(serde_json::from_slice(&limited::read(&self.finished)?)?)
         };
         read().map(Some).map_err(|error| self.damaged(&*error))
     }
@@ -199,8 +200,7 @@ pub fn test(job: &Job, finished: Finished) -> Result<Trained, Box<dyn Error>> {
 
 /// The net with the weights that the training has chosen.
 fn trained(net: &Net, files: &Files) -> Result<Net, Box<dyn Error>> {
-    let net = net.clone().try_load_file(&files.weights);
-    Ok(net.map_err(|error| format!("{}: {error}", files.weights.display()))?)
+    Ok(net.clone().load_trained(&files.weights)?)
 }
 
 /// The best weights so far, by the validation parts.

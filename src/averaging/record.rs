@@ -5,12 +5,13 @@ use burn::{
     module::{Module, Param},
     tensor::{Bytes, Tensor},
 };
-use burn_pack::{Reader, Scalar, Writer};
+use burn_pack::{Scalar, Writer};
 
 use super::weights::WeightMean;
 use crate::{
     Error, Result,
     gradient::{OnParameter, VectorsData, for_each_parameter, packed, read_back, unpacked},
+    pack::Pack,
 };
 
 /// The state of an [`ExponentialMovingAverage`](super::ExponentialMovingAverage) or a
@@ -154,8 +155,8 @@ impl AverageRecord {
     /// [`Error::File`] where it cannot be read, is something else, or is of a later version.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let reader = Reader::from_file(path).map_err(|error| Error::file(path, error))?;
-        Self::from_reader(reader).map_err(|error| Error::file(path, error))
+        let pack = Pack::open(path).map_err(|error| Error::file(path, error))?;
+        Self::from_pack(pack).map_err(|error| Error::file(path, error))
     }
 
     /// The file in memory.
@@ -178,7 +179,7 @@ impl AverageRecord {
     ///
     /// [`Error::Record`] where the bytes are something else, damaged, or of a later version.
     pub fn from_bytes(bytes: Bytes) -> Result<Self> {
-        Self::from_reader(Reader::from_bytes(bytes).map_err(damaged)?)
+        Self::from_pack(Pack::new(bytes).map_err(damaged)?)
     }
 
     fn into_writer(self) -> Writer {
@@ -196,7 +197,8 @@ impl AverageRecord {
         })
     }
 
-    fn from_reader(reader: Reader) -> Result<Self> {
+    fn from_pack(pack: Pack) -> Result<Self> {
+        let reader = &pack.reader;
         let text = |name: &str| reader.metadata().get(name).cloned();
         if text("format").as_deref() != Some(FORMAT) {
             return Err(Error::Record {
@@ -216,7 +218,7 @@ impl AverageRecord {
         let names = text("means").ok_or_else(|| missing("means"))?;
         let names = names.split_whitespace().map(String::from);
         record.means = names.map(|name| (name, BTreeMap::new())).collect();
-        for tensor in reader.into_tensors().map_err(damaged)? {
+        for tensor in pack.tensors().map_err(damaged)? {
             let (name, id, data) = unpacked(&tensor).map_err(damaged)?;
             let mean = record.means.get_mut(name);
             let mean = mean.ok_or_else(|| damaged(format!("`{name}` is no mean of it")))?;

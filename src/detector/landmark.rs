@@ -354,6 +354,13 @@ fn read_limited(path: &Path) -> Result<Vec<u8>> {
         path: path.into(),
         reason: format!("cannot be read: {error}"),
     };
+    // A pipe would be waited for.
+    if !fs::metadata(path).map_err(failed)?.is_file() {
+        return Err(Error::File {
+            path: path.into(),
+            reason: "is no file".into(),
+        });
+    }
     let mut bytes = Vec::new();
     let file = fs::File::open(path).map_err(failed)?;
     file.take(MAX_FILE_BYTES + 1)
@@ -555,7 +562,56 @@ mod tests {
         assert!(reason(&long).contains("header of"));
     }
 
+    #[cfg(unix)]
+    #[test]
+    fn a_pipe_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("face.npy");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        if made.is_ok_and(|status| status.success()) {
+            let error = Landmarks::read_npy(&pipe).unwrap_err().to_string();
+            assert!(error.contains("is no file"), "{error}");
+        }
+    }
+
+    #[test]
+    fn two_to_the_sixtieth_points() {
+        // More digits than any shape of two numbers has, and as many as are let through.
+        for (shape, said) in [
+            ("(1152921504606846976, 2)", "far more"),
+            ("(9999999999, 2)", "cut short"),
+        ] {
+            let text = reason(&npy(&header("<f4", "False", shape), &[0; 64]));
+            assert!(text.contains(said), "{shape}: {text}");
+        }
+    }
+
     proptest::proptest! {
+        #[test]
+        fn what_numpy_would_write_is_read_as_it_is(
+            scheme in proptest::sample::select(&Scheme::ALL[..]),
+            seed in 0u32.., version in 1u8..=3,
+        ) {
+            let number = |place: u32| {
+                let bits = seed.wrapping_add(place).wrapping_mul(0x9e37_79b9);
+                (f64::from(bits) / f64::from(u32::MAX) - 0.5) as f32 * MAX_COORDINATE
+            };
+            let points: Vec<[f32; 2]> = (0..scheme.len() as u32)
+                .map(|point| [number(2 * point), number(2 * point + 1)])
+                .collect();
+            let data: Vec<u8> = points.iter().flatten().flat_map(|v| v.to_le_bytes()).collect();
+            let header = header("<f4", "False", &format!("({}, 2)", scheme.len()));
+            let mut bytes = npy(&header, &data);
+            if version > 1 {
+                bytes[6] = version;
+                // The header's length is of four bytes then.
+                bytes.splice(10..10, [0, 0]);
+            }
+            let landmarks = read(&bytes).unwrap();
+            proptest::prop_assert_eq!(landmarks.points(), &points[..]);
+            proptest::prop_assert_eq!(landmarks.scheme(), scheme);
+        }
+
         #[test]
         fn no_file_makes_the_reader_panic(
             at in 0usize..100, with in proptest::collection::vec(0u8.., 1..20), cut in 0usize..900,

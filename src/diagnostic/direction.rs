@@ -15,6 +15,7 @@ use crate::{
         DomainBatches,
         shuffle::{normal, random},
     },
+    error::Printable,
     gradient::{accumulate, combine, widen},
     optim::DomainLoss,
     perturbation::displaced,
@@ -58,7 +59,9 @@ impl fmt::Display for Direction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Random { seed } => write!(f, "random, seed {seed}"),
-            Self::Ascent { domain, rho } => write!(f, "ascent of {domain}, rho {rho}"),
+            Self::Ascent { domain, rho } => {
+                write!(f, "ascent of {}, rho {rho}", Printable(domain))
+            }
         }
     }
 }

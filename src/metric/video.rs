@@ -7,7 +7,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::items::numbers;
-use crate::{Error, Result};
+use crate::{Error, Result, error::Printable};
 
 /// What makes a video one video: the data set, the method and its name there.
 ///
@@ -40,7 +40,8 @@ impl VideoKey {
 
 impl fmt::Display for VideoKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}/{}", self.dataset, self.method, self.id)
+        let name = format!("{}/{}/{}", self.dataset, self.method, self.id);
+        Printable(&name).fmt(f)
     }
 }
 

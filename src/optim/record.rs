@@ -1,8 +1,4 @@
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-    path::Path,
-};
+use std::{collections::BTreeMap, fmt, path::Path};
 
 use burn::{
     config::Config,
@@ -12,12 +8,15 @@ use burn::{
     store::ModuleRecord,
     tensor::{Bytes, Device, Tensor as BurnTensor, TensorData},
 };
-use burn_pack::{DType, Reader, Scalar, Tensor, Writer};
+use burn_pack::{DType, Scalar, Tensor, Writer};
 
 use super::{
     RobustGradientAlignmentConfig, aggregation::Kept, carried::Carried, gradient::Progress,
 };
-use crate::{Error, Result};
+use crate::{
+    Error, Result,
+    pack::{self, Pack},
+};
 
 /// All that a training which was interrupted needs to go on, in one record and one file.
 ///
@@ -167,7 +166,11 @@ impl RobustGradientAlignmentRecord {
     /// [`Error::Record`] where the record holds no model, or another one.
     pub fn load_model<M: Module>(&self, model: M) -> Result<M> {
         let bytes = part(&self.model, "the model")?;
-        let record = ModuleRecord::from_bytes(Bytes::from_bytes_vec(bytes.clone()));
+        let bytes = || Bytes::from_bytes_vec(bytes.clone());
+        Pack::new(bytes())
+            .and_then(|pack| pack::check_module(pack, &model))
+            .map_err(|error| damaged("the model", error))?;
+        let record = ModuleRecord::from_bytes(bytes());
         let record = record.map_err(|error| damaged("the model", error))?;
         // `valid` settles running statistics: what is pending would be written over the record's.
         drop(model.valid());
@@ -218,12 +221,8 @@ impl RobustGradientAlignmentRecord {
         carried.map_err(|error| damaged("what is carried from step to step", error))
     }
 
-    /// A base optimizer with the state of the record's, and the ids of the parameters that it has
-    /// a state for.
-    pub(super) fn load_base(
-        &self,
-        base: &ModuleOptimizer,
-    ) -> Result<(ModuleOptimizer, BTreeSet<u64>)> {
+    /// A base optimizer with the state of the record's, and the parameters that it has a state for.
+    pub(super) fn load_base(&self, base: &ModuleOptimizer) -> Result<(ModuleOptimizer, Recorded)> {
         self.check_response(base)?;
         let bytes = || Bytes::from_bytes_vec(self.base.clone());
         let what = "the base optimizer's state";
@@ -307,8 +306,8 @@ impl RobustGradientAlignmentRecord {
     /// [`Error::File`] where it cannot be read, is something else, or is of a later version.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let reader = Reader::from_file(path).map_err(|error| Error::file(path, error))?;
-        Self::from_reader(reader).map_err(|error| Error::file(path, error))
+        let pack = Pack::open(path).map_err(|error| Error::file(path, error))?;
+        Self::from_pack(pack).map_err(|error| Error::file(path, error))
     }
 
     /// The file in memory.
@@ -326,11 +325,11 @@ impl RobustGradientAlignmentRecord {
     ///
     /// [`Error::Record`] where the bytes are something else, or of a later version.
     pub fn from_bytes(bytes: Bytes) -> Result<Self> {
-        let reader = Reader::from_bytes(bytes).map_err(|error| Error::Record {
+        let pack = Pack::new(bytes).map_err(|found| Error::Record {
             rule: "be a burnpack",
-            found: error.to_string(),
+            found,
         })?;
-        Self::from_reader(reader)
+        Self::from_pack(pack)
     }
 
     /// A checksum of all but the settings, whose numbers reading may change in the last bit. What is
@@ -410,7 +409,8 @@ impl RobustGradientAlignmentRecord {
         writer
     }
 
-    fn from_reader(reader: Reader) -> Result<Self> {
+    fn from_pack(pack: Pack) -> Result<Self> {
+        let reader = &pack.reader;
         let metadata = reader.metadata().clone();
         let scalars = reader.scalars().clone();
         if metadata.get("format").map(String::as_str) != Some(FORMAT) {
@@ -457,7 +457,7 @@ impl RobustGradientAlignmentRecord {
             },
         };
         let mut parts = BTreeMap::new();
-        for tensor in reader.into_tensors().map_err(|e| damaged("a part", e))? {
+        for tensor in pack.tensors().map_err(|e| damaged("a part", e))? {
             // Pieces come in the order of their names.
             let name = tensor
                 .name
@@ -572,27 +572,50 @@ const NOTE: &str = "note.";
 struct State {
     /// Every number and tensor, and the type of a tensor.
     names: BTreeMap<String, Option<DType>>,
-    parameters: BTreeSet<u64>,
+    parameters: Recorded,
 }
 
+/// Of every parameter that a state is recorded of, by its id: its number of dimensions, where that
+/// is known, and the shapes of the state's tensors.
+pub(super) type Recorded = BTreeMap<u64, (Option<usize>, Vec<Vec<usize>>)>;
+
+/// What burn calls a parameter's number of dimensions in an optimizer's state.
+const RANK: &str = "__rank";
+/// The most dimensions that burn's optimizers work on: with more, they panic.
+const MAX_RANK: usize = 8;
+
 impl State {
-    fn read(bytes: Bytes) -> Result<Self, burn_pack::Error> {
-        let reader = Reader::from_bytes(bytes)?;
-        let scalars = reader.scalars().keys();
+    fn read(bytes: Bytes) -> Result<Self, String> {
+        let pack = Pack::new(bytes)?;
+        let scalars = pack.reader.scalars().clone();
         let mut names: BTreeMap<String, Option<DType>> =
-            scalars.map(|name| (name.clone(), None)).collect();
-        for tensor in reader.into_tensors()? {
-            // burn panics where one has none.
-            if tensor.param_id.is_none() {
-                let name = tensor.name;
-                return Err(burn_pack::Error::ValidationError(format!(
-                    "`{name}` is the state of no parameter"
-                )));
+            scalars.keys().map(|name| (name.clone(), None)).collect();
+        let mut parameters = Recorded::new();
+        let parameter = |name: &str| name.split('.').next().and_then(|id| id.parse().ok());
+        for id in scalars.keys().filter_map(|name| parameter(name)) {
+            let rank = scalars.get(&format!("{id}.{RANK}")).copied();
+            let rank = rank.map(|rank| usize::try_from(rank).unwrap_or(usize::MAX));
+            if rank.is_some_and(|rank| rank > MAX_RANK) {
+                return Err(format!(
+                    "parameter {id} has more than {MAX_RANK} dimensions"
+                ));
             }
-            names.insert(tensor.name.clone(), Some(tensor.dtype));
+            parameters.entry(id).or_insert((rank, Vec::new()));
         }
-        let id = |name: &String| name.split('.').next().and_then(|id| id.parse().ok());
-        let parameters = names.keys().filter_map(id).collect();
+        for tensor in pack.tensors()? {
+            let name = tensor.name;
+            let id = parameter(&name).filter(|id| tensor.param_id == Some(*id));
+            let id = id.ok_or_else(|| format!("`{name}` is the state of no parameter"))?;
+            let (rank, shapes) = parameters.entry(id).or_default();
+            let shape = tensor.shape.to_vec();
+            let same = *rank.get_or_insert(shape.len()) == shape.len();
+            if !(same && shape.len() <= MAX_RANK && tensor.dtype.is_float()) {
+                let dtype = tensor.dtype;
+                return Err(format!("`{name}` is of type {dtype:?} and shape {shape:?}"));
+            }
+            shapes.push(shape);
+            names.insert(name, Some(tensor.dtype));
+        }
         Ok(Self { names, parameters })
     }
 

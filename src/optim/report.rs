@@ -2,6 +2,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::error::Printable;
+
 /// What one step saw and did.
 ///
 /// All numbers are those of $\theta$ before the step. They are read back from the device together,
@@ -222,7 +224,10 @@ impl std::fmt::Display for NonFinite {
             Quantity::Weights => "distance of the weights",
         };
         match &self.domain {
-            Some(domain) => write!(f, "the {quantity} of domain `{domain}` is not finite ")?,
+            Some(domain) => {
+                let domain = Printable(domain);
+                write!(f, "the {quantity} of domain `{domain}` is not finite ")?;
+            }
             None => write!(f, "the {quantity} is not finite ")?,
         }
         match &self.pass {
@@ -232,7 +237,8 @@ impl std::fmt::Display for NonFinite {
             } => {
                 write!(
                     f,
-                    "in the perturbed pass at the ascending point of `{ascent}`"
+                    "in the perturbed pass at the ascending point of `{}`",
+                    Printable(ascent)
                 )
             }
             Pass::Perturbed { ascent: None } => write!(f, "in the perturbed pass"),

@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use burn::{
     lr_scheduler::module_lr_scheduler::ModuleLearningRate,
@@ -7,7 +7,10 @@ use burn::{
     tensor::{Device, Tensor},
 };
 
-use super::{DomainLoss, JoinedLoss, RobustGradient, RobustGradientAlignmentRecord, StepReport};
+use super::{
+    DomainLoss, JoinedLoss, RobustGradient, RobustGradientAlignmentRecord, StepReport,
+    record::Recorded,
+};
 use crate::{
     Error, Result,
     alignment::AlignmentLoss,
@@ -74,7 +77,7 @@ pub struct RobustGradientAlignment {
     gradient: RobustGradient,
     base: ModuleOptimizer,
     /// The parameters that a record had a state for, until the first step has found them.
-    recorded: BTreeSet<u64>,
+    recorded: Recorded,
     /// Where the last step was made.
     device: Option<Device>,
 }
@@ -84,7 +87,7 @@ impl RobustGradientAlignment {
         Self {
             gradient,
             base,
-            recorded: BTreeSet::new(),
+            recorded: Recorded::new(),
             device: None,
         }
     }
@@ -257,7 +260,9 @@ impl RobustGradientAlignment {
         record.check(self.gradient.config())?;
         let (base, mut recorded) = record.load_base(&self.base)?;
         let carried = record.load_carried()?;
-        recorded.extend(carried.parameters());
+        for id in carried.parameters() {
+            recorded.entry(id).or_default();
+        }
         self.gradient = self.gradient.split_off(record.progress(), carried);
         self.base = base;
         self.recorded = recorded;
@@ -308,35 +313,57 @@ impl std::fmt::Debug for RobustGradientAlignment {
     }
 }
 
-/// Refuses a model that lacks a parameter which the record holds a state for: its momentum would be
-/// lost without a word.
-fn check_recorded<M: Module>(recorded: &BTreeSet<u64>, model: &M) -> Result<()> {
-    let ParameterIds(ids) = ParameterIds::of(model);
-    match recorded.difference(&ids).count() {
-        0 => Ok(()),
-        missing => Err(Error::Model {
+/// Refuses a model that lacks a parameter which the base optimizer has a recorded state for: its
+/// momentum would be lost without a word. And one whose parameters have other shapes.
+fn check_recorded<M: Module>(recorded: &Recorded, model: &M) -> Result<()> {
+    let refused = |found: String| {
+        Err(Error::Model {
             rule: "be the one of the record that was loaded (`record.load_model(model)`)",
-            found: format!(
-                "the record holds the optimizer's state of {missing} parameters that are not in it"
-            ),
-        }),
+            found,
+        })
+    };
+    let Shapes(shapes) = Shapes::of(model);
+    let missing = recorded.keys().filter(|id| !shapes.contains_key(id));
+    let missing = missing.count();
+    if missing > 0 {
+        return refused(format!(
+            "the record holds the optimizer's state of {missing} parameters that are not in it"
+        ));
     }
+    for (shape, (rank, states)) in shapes
+        .iter()
+        .filter_map(|(id, s)| Some((s, recorded.get(id)?)))
+    {
+        // An average over a dimension leaves it with a size of 1.
+        let fits = |state: &Vec<usize>| {
+            let sizes = state.iter().zip(shape);
+            state.len() == shape.len() && sizes.clone().all(|(size, of)| *size == 1 || size == of)
+        };
+        if rank.is_some_and(|rank| rank != shape.len()) || !states.iter().all(fits) {
+            return refused(format!(
+                "the record holds the optimizer's state of a parameter of another shape than {shape:?}"
+            ));
+        }
+    }
+    Ok(())
 }
 
-/// The ids of a model's float parameters.
-struct ParameterIds(BTreeSet<u64>);
+/// The shapes of a model's float parameters, by their ids.
+struct Shapes(BTreeMap<u64, Vec<usize>>);
 
-impl ParameterIds {
+impl Shapes {
     fn of<M: Module>(model: &M) -> Self {
-        let mut ids = Self(BTreeSet::new());
-        model.visit(&mut ids);
-        ids
+        let mut shapes = Self(BTreeMap::new());
+        model.visit(&mut shapes);
+        shapes
     }
 }
 
-impl ModuleVisitor for ParameterIds {
+impl ModuleVisitor for Shapes {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        self.0.insert(param.id.val());
+        // Not the shape that is recorded, which a transposed layout has turned.
+        let shape = param.val().dims();
+        self.0.insert(param.id.val(), shape.into());
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{HyperParameters, SearchSpace};
-use crate::{Error, Result};
+use crate::{Error, Result, error::Printable};
 
 /// The trials of a random search, in a file that it goes on from.
 ///
@@ -50,6 +50,10 @@ struct Header {
 const FORMAT: &str = "roga search";
 /// The version of the format. It grows where older readers would go on wrongly.
 const VERSION: u64 = 1;
+/// What a journal may weigh, in bytes.
+const MAX_BYTES: u64 = 1 << 28;
+/// How much of a torn line is shown, in letters.
+const SHOWN: usize = 200;
 
 impl<T: Serialize + DeserializeOwned> Journal<T> {
     /// Begins a journal, or goes on with the one that is there.
@@ -61,8 +65,8 @@ impl<T: Serialize + DeserializeOwned> Journal<T> {
     /// # Errors
     ///
     /// [`Error::File`] where the file cannot be read or written, where another process has it open,
-    /// where it is something else, and where it is of another space or seed, with what differs. The
-    /// file is left as it was.
+    /// where it is something else or larger than 256 MiB, and where it is of another space or seed,
+    /// with what differs. The file is left as it was.
     pub fn open(path: impl AsRef<Path>, space: SearchSpace, seed: u64) -> Result<Self> {
         let path = path.as_ref().to_path_buf();
         let unusable = |reason: String| Error::File {
@@ -78,6 +82,9 @@ impl<T: Serialize + DeserializeOwned> Journal<T> {
             return Err(unusable("another process is at this search".into()));
         }
         let mut bytes = Vec::new();
+        if file.metadata().map_err(io)?.len() > MAX_BYTES {
+            return Err(unusable(format!("it has more than {MAX_BYTES} bytes")));
+        }
         file.read_to_end(&mut bytes).map_err(io)?;
         let end = bytes.iter().rposition(|byte| *byte == b'\n');
         let (whole, rest) = bytes.split_at(end.map_or(0, |newline| newline + 1));
@@ -92,7 +99,8 @@ impl<T: Serialize + DeserializeOwned> Journal<T> {
         };
         let torn = (!rest.is_empty()).then(|| {
             let number = text.lines().count() + 1;
-            let line = String::from_utf8_lossy(rest);
+            let line: String = String::from_utf8_lossy(rest).chars().take(SHOWN).collect();
+            let line = Printable(&line);
             format!("line {number} was torn and is cut off: `{line}`")
         });
         let mut journal = Self {
@@ -112,8 +120,8 @@ impl<T: Serialize + DeserializeOwned> Journal<T> {
         Ok(journal)
     }
 
-    /// What was cut off when the journal was opened, if anything was: the line's number and what
-    /// was left of it. Its trial is pending again.
+    /// What was cut off when the journal was opened, if anything was: the line's number and the
+    /// first 200 letters of what was left of it, as they can be printed. Its trial is pending again.
     pub fn torn(&self) -> Option<&str> {
         self.torn.as_deref()
     }
@@ -388,6 +396,31 @@ mod tests {
                 "{torn}"
             );
             assert_eq!(journal.pending(2)[0].index(), 1);
+        });
+    }
+
+    #[test]
+    fn a_line_that_would_write_on_the_terminal() {
+        in_folder(|path| {
+            search(path, 1).unwrap();
+            let mut bytes = fs::read(path).unwrap();
+            bytes.extend("\u{1b}[2J\u{202e}".as_bytes());
+            bytes.extend([b'x'; 1000]);
+            fs::write(path, bytes).unwrap();
+            let journal = Journal::<Scores>::open(path, space(), 5).unwrap();
+            let torn = journal.torn().unwrap();
+            assert!(torn.contains(r"`\u{1b}[2J\u{202e}xxx"), "{torn}");
+            assert!(torn.len() < 300, "{torn}");
+        });
+    }
+
+    #[test]
+    fn a_journal_of_gigabytes() {
+        in_folder(|path| {
+            // It has no bytes on the disk.
+            File::create(path).unwrap().set_len(8 << 30).unwrap();
+            let said = reason(Journal::<Scores>::open(path, space(), 5));
+            assert_eq!(said, "it has more than 268435456 bytes");
         });
     }
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::{
     Error, Result,
     domain::shuffle::{below, fnv1a, random},
+    error::Printable,
 };
 
 /// What a random search draws from: named hyper-parameters, each with a default and a distribution.
@@ -283,7 +284,7 @@ impl fmt::Display for Value {
             Self::Flag(flag) => flag.fmt(f),
             Self::Whole(number) => number.fmt(f),
             Self::Number(number) => number.fmt(f),
-            Self::Text(text) => f.pad(text),
+            Self::Text(text) => f.pad(&Printable(text).to_string()),
         }
     }
 }
@@ -354,7 +355,7 @@ impl fmt::Display for HyperParameters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (place, (name, value)) in self.iter().enumerate() {
             let separator = if place == 0 { "" } else { ", " };
-            write!(f, "{separator}{name} {value}")?;
+            write!(f, "{separator}{} {value}", Printable(name))?;
         }
         Ok(())
     }

@@ -17,7 +17,7 @@ use crate::{
     progress::Progress,
     search::Setting,
     settings::{ProtocolName, SelectionName, Settings},
-    terminal,
+    stranger, terminal,
     training::{self, Aucs, Finished, Job, Trained},
 };
 
@@ -60,7 +60,7 @@ pub fn compare(settings: &Settings, output: &Path, restart: bool) -> Result<(), 
     let paths = results.save(output)?;
     terminal::say(&format!("\n{}", results.tables()));
     for path in paths {
-        terminal::say(&path.display().to_string());
+        terminal::say(&stranger::path(&path));
     }
     results.check_alone()
 }
@@ -92,7 +92,7 @@ fn turns(settings: &Settings, data: &Data) -> Result<Vec<DomainSplit>, Box<dyn E
     let names: Vec<&str> = turns.iter().map(|turn| &*turn.test()[0]).collect();
     let unknown = |name: &&String| *name != "all" && !names.contains(&name.as_str());
     if let Some(name) = settings.leave_out.iter().find(unknown) {
-        let names = names.join(", ");
+        let [names, name] = [&names.join(", "), name].map(|text| stranger::name(text));
         return Err(
             format!("--leave-out must be `all` or some of {names}, but is `{name}`").into(),
         );
@@ -137,7 +137,9 @@ fn check_folders<'a>(domains: impl Iterator<Item = &'a Arc<str>>) -> Result<(), 
         let folder = output::file_name(name).to_lowercase();
         if let Some(other) = folders.insert(folder, name) {
             return Err(format!(
-                "domains must have names that differ as folders, but `{other}` and `{name}` do not"
+                "domains must have names that differ as folders, but `{}` and `{}` do not",
+                stranger::name(other),
+                stranger::name(name)
             ));
         }
     }
@@ -342,6 +344,7 @@ impl<'a> Comparison<'a> {
 
     fn title(&mut self, turn: &DomainSplit, method: Method) {
         let title = turn_name(turn, self.settings.protocol).replace('-', " ");
+        let title = stranger::name(&title);
         self.progress.title(format!("{title}, {method}"));
     }
 

@@ -14,7 +14,7 @@ use super::predict;
 use crate::{
     detector::{Detector, tensor},
     device::device,
-    terminal,
+    stranger, terminal,
 };
 
 #[derive(Args)]
@@ -55,8 +55,8 @@ pub fn explain(args: &ExplainArgs) -> Result<(), Box<dyn Error>> {
         let name = format!("{number:03}-{}.png", stem.unwrap_or_default());
         let file = args.output.join(name);
         let saved = side_by_side(&panels).save(&file);
-        saved.map_err(|error| format!("{}: {error}", file.display()))?;
-        let (path, file) = (path.display(), file.display());
+        saved.map_err(|error| format!("{}: {error}", stranger::path(&file)))?;
+        let [path, file] = [path, &file].map(|path| stranger::path(path));
         terminal::say(&format!("{path}: score {score:+.3}, {file}"));
     }
     Ok(())

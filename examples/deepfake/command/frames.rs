@@ -8,7 +8,7 @@ use image::RgbImage;
 use roga::detector::data::{FaceDetector, FaceDetectorConfig};
 use roga::{Error as RogaError, detector::data::VideoConfig};
 
-use crate::terminal;
+use crate::{stranger, terminal};
 
 #[derive(Args)]
 pub struct FramesArgs {
@@ -79,7 +79,7 @@ pub fn frames(args: &FramesArgs) -> Result<(), Box<dyn Error>> {
                 reason: format!("cannot be written: {error}"),
             })
         })?;
-        let text = format!("{}: {kept} frames", folder.display());
+        let text = format!("{}: {kept} frames", stranger::path(&folder));
         terminal::say(&match without {
             0 => text,
             without => format!("{text}, {without} without a face"),

@@ -11,7 +11,7 @@ use clap::Args;
 use crate::{
     data::{Data, open},
     settings::Settings,
-    terminal,
+    stranger, terminal,
 };
 
 #[derive(Args)]
@@ -24,7 +24,7 @@ pub struct InspectArgs {
 /// Prints what a data set holds, and how it is divided.
 pub fn inspect(settings: &Settings, args: &InspectArgs) -> Result<(), Box<dyn Error>> {
     match args.json {
-        true => Ok(io::stdout().write_all(json(settings)?.as_bytes())?),
+        true => Ok(io::stdout().write_all(stranger::json(&json(settings)?).as_bytes())?),
         false => {
             say(&summaries(settings)?)?;
             say(&parts(settings)?)
@@ -76,7 +76,7 @@ fn parts(settings: &Settings) -> Result<String, Box<dyn Error>> {
             writeln!(
                 text,
                 "  {part} {}: {} forged and {} real pictures of {} people",
-                domain.name,
+                stranger::name(&domain.name),
                 forged,
                 domain.about.len() - forged,
                 domain.people().len()

@@ -4,7 +4,7 @@ use std::{
     error::Error,
     ffi::OsStr,
     fs::{self, File},
-    io::{self, Write},
+    io::{self, IsTerminal, Write},
     path::{Path, PathBuf},
 };
 
@@ -18,7 +18,7 @@ use crate::{
     device::device,
     parallel::in_parallel,
     settings::OnProblem,
-    terminal,
+    stranger, terminal,
 };
 
 #[derive(Args)]
@@ -72,14 +72,27 @@ pub fn predict(args: &PredictArgs) -> Result<(), Box<dyn Error>> {
     for path in &args.paths {
         list(path, &mut files)?;
     }
+    for file in &mut files {
+        // A spreadsheet would take the beginning for that of a formula; this is the same file.
+        if file
+            .to_string_lossy()
+            .starts_with(['=', '+', '-', '@', '\t', '\r'])
+        {
+            *file = Path::new(".").join(&file);
+        }
+    }
     if files.is_empty() {
         return Err("there is no .png, .jpg, .jpeg file and no video".into());
     }
     let lines: Box<dyn Write> = match &args.output {
-        Some(path) => Box::new(File::create(path).map_err(|e| format!("{}: {e}", path.display()))?),
+        Some(path) => {
+            let file = File::create(path);
+            Box::new(file.map_err(|e| format!("{}: {e}", stranger::path(path)))?)
+        }
         None => Box::new(io::stdout().lock()),
     };
-    let mut lines = Lines::new(args.format, lines);
+    let shown = args.output.is_none() && io::stdout().is_terminal();
+    let mut lines = Lines::new(args.format, lines, shown);
     let mut problems = Vec::new();
     let mut rest = &files[..];
     while let Some(first) = rest.first() {
@@ -126,26 +139,34 @@ const BATCH: usize = 32;
 struct Lines {
     format: Format,
     out: Box<dyn Write>,
+    /// On a terminal, which obeys control codes. CSV has no other way to write them.
+    shown: bool,
     begun: bool,
 }
 
 impl Lines {
-    fn new(format: Format, out: Box<dyn Write>) -> Self {
+    fn new(format: Format, out: Box<dyn Write>, shown: bool) -> Self {
         Self {
             format,
             out,
+            shown,
             begun: false,
         }
     }
 
     fn write(&mut self, line: &Prediction) -> io::Result<()> {
         if self.format == Format::Jsonl {
-            return writeln!(self.out, "{}", serde_json::to_string(line)?);
+            let json = stranger::json(&serde_json::to_string(line)?);
+            return writeln!(self.out, "{json}");
         }
+        let path = match self.shown {
+            true => stranger::name(&line.path),
+            false => line.path.clone(),
+        };
         let mut csv = csv::WriterBuilder::new()
             .has_headers(!self.begun)
             .from_writer(&mut self.out);
-        csv.serialize(line)?;
+        csv.serialize(Prediction { path, ..*line })?;
         self.begun = true;
         csv.flush()
     }
@@ -235,7 +256,7 @@ fn landmarks_of(path: &Path) -> Option<PathBuf> {
 
 /// The pictures and videos of a path, those of a folder sorted.
 fn list(path: &Path, files: &mut Vec<PathBuf>) -> Result<(), Box<dyn Error>> {
-    let failed = |error: io::Error| format!("{}: {error}", path.display());
+    let failed = |error: io::Error| format!("{}: {error}", stranger::path(path));
     if !path.is_dir() {
         files.push(path.to_path_buf());
         return Ok(());

@@ -5,7 +5,7 @@ use std::{error::Error, fs, path::Path};
 use serde_json::Value;
 
 use super::{compare, evaluate, train};
-use crate::{output::Provenance, settings::Settings, terminal};
+use crate::{limited, output::Provenance, settings::Settings, terminal};
 
 /// Runs what a folder of results is from again, in another folder, and says whether the same came
 /// out.
@@ -62,7 +62,7 @@ pub fn repro(folder: &Path, output: &Path) -> Result<(), Box<dyn Error>> {
 /// The first place at which two results differ, but for how long they took.
 fn difference(ours: &Path, theirs: &Path) -> Result<Option<String>, Box<dyn Error>> {
     let read = |path: &Path| -> Result<Value, Box<dyn Error>> {
-        let file = fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let file = limited::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
         Ok(serde_json::from_slice(&file)?)
     };
     let (ours, theirs) = (read(ours)?, read(theirs)?);

@@ -1,6 +1,6 @@
 //! One detector, of all domains.
 
-use std::{error::Error, path::Path, sync::Arc};
+use std::{error::Error, path::Path};
 
 use roga::search::Cost;
 
@@ -12,7 +12,7 @@ use crate::{
     output::{self, Provenance},
     progress::Progress,
     settings::{SelectionName, Settings},
-    terminal,
+    stranger, terminal,
     training::{self, Job},
 };
 
@@ -58,7 +58,8 @@ pub fn train(settings: &Settings, output: &Path, restart: bool) -> Result<(), Bo
     let finished = training::train(&job, &mut progress)?;
     let trained = training::test(&job, finished)?;
     progress.finish();
-    let tested: Vec<Arc<str>> = trained.scores.iter().map(|s| s.domain.clone()).collect();
+    let tested = trained.scores.iter().map(|s| stranger::name(&s.domain));
+    let tested: Vec<String> = tested.collect();
     terminal::say(&format!("\ntested on {}", tested.join(", ")));
     evaluate::write(&trained.scores, output)?;
     terminal::say(&folder.display().to_string());

@@ -20,7 +20,7 @@ use roga::detector::{
 use sha2::{Digest, Sha256};
 
 use super::{About, Data, Domain};
-use crate::{settings::Settings, terminal};
+use crate::{settings::Settings, stranger, terminal};
 
 /// The forgeries of the faces, of people to train, to validate and to test on.
 pub fn data(settings: &Settings) -> Result<Data, Box<dyn Error>> {
@@ -99,7 +99,7 @@ pub fn source(settings: &Settings) -> Result<InMemFaces, Box<dyn Error>> {
         terminal::warn(&format!(
             "{} pictures have no landmarks and are left out (sets: {})",
             skipped.pictures,
-            skipped.sets.join(", ")
+            stranger::name(&skipped.sets.join(", "))
         ));
     }
     Ok(InMemFaces::new(&faces, settings.threads)?)
@@ -135,7 +135,7 @@ fn hash_folder(folder: &Path, hash: &mut Sha256) -> io::Result<()> {
             hash_folder(&entry, hash)?;
         } else if entry.is_file() {
             hash.update(entry.file_name().unwrap_or_default().as_encoded_bytes());
-            hash.update(fs::read(&entry)?);
+            io::copy(&mut fs::File::open(&entry)?, hash)?;
         }
     }
     Ok(())

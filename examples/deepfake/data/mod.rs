@@ -16,7 +16,7 @@ use image::RgbImage;
 use roga::detector::backbone::Normalization;
 use serde::Serialize;
 
-use crate::{detector::tensor, settings::Settings};
+use crate::{detector::tensor, settings::Settings, stranger};
 
 pub use files::{open, pictures};
 pub use made::{config, source};
@@ -198,9 +198,10 @@ pub fn check_unseen(seen: &BTreeSet<&str>, test: &[Domain]) -> Result<(), Box<dy
     match both.first() {
         None => Ok(()),
         Some(first) => Err(format!(
-            "nobody must be trained on and tested on, but {} people are, `{first}` among them: test \
-             on other people, or with the split of the training (--split-seed, --test-share)",
-            both.len()
+            "nobody must be trained on and tested on, but {} people are, `{}` among them: test on \
+             other people, or with the split of the training (--split-seed, --test-share)",
+            both.len(),
+            stranger::name(first)
         )
         .into()),
     }

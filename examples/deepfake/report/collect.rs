@@ -3,8 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     error::Error,
-    fs,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
     sync::Arc,
 };
 
@@ -14,12 +13,14 @@ use serde_json::Value;
 
 use super::{CosineGroup, CosineMatrix, Curve, CurveGroup, Panel, ReportData, ResultTable};
 use crate::{
+    limited,
     log::{self, Curves, DomainCosines},
     method::Method,
     output::{Row, ToErm},
     progress::duration,
     scores::Scores,
     settings::Equal,
+    stranger,
 };
 
 /// `results.json`, as far as the page shows it.
@@ -62,13 +63,37 @@ impl Run {
 }
 
 fn read<T: DeserializeOwned>(path: &Path) -> Result<T, Box<dyn Error>> {
-    let file = fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let file = limited::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
     Ok(serde_json::from_slice(&file).map_err(|error| format!("{}: {error}", path.display()))?)
+}
+
+/// What a folder of results says of itself: its trainings lie in it, wherever it was copied from.
+fn results(folder: &Path) -> Result<Results, Box<dyn Error>> {
+    let path = folder.join("results.json");
+    let results: Results = read(&path)?;
+    for run in &results.runs {
+        let training = &run.run.folder;
+        let mut parts = training.components();
+        let below = parts.all(|part| matches!(part, Component::Normal(_)));
+        let real = [folder, &folder.join(training)].map(|path| path.canonicalize());
+        let inside = match real {
+            [Ok(folder), Ok(training)] => training.starts_with(folder),
+            // What is not there is said where it is read.
+            _ => true,
+        };
+        if !(below && inside) {
+            let [path, training] = [&path, training].map(|path| stranger::path(path));
+            return Err(
+                format!("{path}: the training `{training}` lies outside the folder").into(),
+            );
+        }
+    }
+    Ok(results)
 }
 
 /// All but the mistakes, for which the pictures are needed.
 pub fn collect(folder: &Path) -> Result<ReportData, Box<dyn Error>> {
-    let results: Results = read(&folder.join("results.json"))?;
+    let results = results(folder)?;
     let named = results.runs.iter();
     let named = named.map(|run| (run.method(&results.runs), run));
     let runs = Runs(named.collect());
@@ -126,7 +151,7 @@ pub struct Tested {
 
 /// All nets of a folder of results.
 pub fn tested(folder: &Path) -> Result<Vec<Tested>, Box<dyn Error>> {
-    let results: Results = read(&folder.join("results.json"))?;
+    let results = results(folder)?;
     let tested = results.runs.into_iter().map(|mut run| {
         run.auc.retain(|name, _| run.run.test.contains(name));
         Tested {
@@ -439,6 +464,48 @@ fn mean_matrix(title: &str, runs: &[DomainCosines]) -> Option<CosineMatrix> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn trainings_outside_the_folder_of_results() {
+        let folder = tempfile::tempdir().unwrap();
+        let inside = folder.path().join("results");
+        std::fs::create_dir_all(inside.join("runs/erm")).unwrap();
+        let read = |training: &str| {
+            let run = serde_json::json!({"seed": 1, "turn": "t", "test": [], "method": "erm",
+                "steps": 1, "folder": training});
+            let results = serde_json::json!({"version": "1", "settings": {}, "rows": [],
+                "runs": [{"run": run, "auc": {}, "skipped_steps": 0}], "seconds": 1.0});
+            std::fs::write(inside.join("results.json"), results.to_string()).unwrap();
+            results_of(&inside)
+        };
+        #[cfg(unix)]
+        std::os::unix::fs::symlink(folder.path(), inside.join("link")).unwrap();
+        for training in [
+            "..",
+            "runs/../../x",
+            "/etc",
+            "./runs",
+            "a\u{1b}/../..",
+            "link",
+        ] {
+            if training == "link" && !cfg!(unix) {
+                continue;
+            }
+            let said = read(training).unwrap_err().to_string();
+            assert!(
+                said.contains("lies outside the folder"),
+                "{training}: {said}"
+            );
+            assert!(!said.contains(char::is_control), "{said:?}");
+        }
+        for training in ["runs/erm", "runs/none"] {
+            assert!(read(training).is_ok());
+        }
+    }
+
+    fn results_of(folder: &Path) -> Result<(), Box<dyn Error>> {
+        results(folder).map(drop)
+    }
 
     #[test]
     fn curves_are_thinned_by_means() {

@@ -22,7 +22,7 @@ pub use mistake::{Gallery, galleries};
 pub use page::{ReportData, page};
 pub use table::ResultTable;
 
-use crate::output;
+use crate::{output, terminal};
 
 /// Writes the page of a folder of results into it; gives back where.
 pub fn write(folder: &Path, mistakes: Vec<Gallery>) -> Result<PathBuf, Box<dyn Error>> {
@@ -31,6 +31,7 @@ pub fn write(folder: &Path, mistakes: Vec<Gallery>) -> Result<PathBuf, Box<dyn E
         ..collect(folder)?
     };
     let path = folder.join("report.html");
-    output::write(&path, &page(&data)?)?;
+    // What browsers would show as nothing, or from the right to the left.
+    output::write(&path, terminal::shown(&page(&data)?))?;
     Ok(path)
 }

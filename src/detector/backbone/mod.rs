@@ -38,6 +38,7 @@ mod named;
 mod normalization;
 mod pretrained;
 mod resnet;
+mod trained;
 mod xception;
 
 pub use classifier::*;

@@ -477,6 +477,24 @@ mod tests {
         drop(pair.folder);
     }
 
+    #[cfg(unix)]
+    #[test]
+    fn landmarks_and_masks_that_lead_out() {
+        let outside = tempfile::tempdir().unwrap();
+        let mut pair = Pair::new();
+        let [npy, mask] = ["fake/1.npy", "fake/1_mask.png"].map(|name| pair.path(name));
+        for (link, name) in [(&npy, "a.npy"), (&mask, "a.png")] {
+            let target = outside.path().join(name);
+            fs::write(&target, encoded(20, 16, "png")).unwrap();
+            std::os::unix::fs::symlink(target, link).unwrap();
+        }
+        let outside = Fault::OutsideRoot.to_string();
+        pair.records[1].mask = Some(mask);
+        assert_eq!(said(pair.faults(&new()).remove(0).1), outside);
+        pair.records[1].landmarks = Some(npy);
+        assert_eq!(said(pair.faults(&new()).remove(0).1), outside);
+    }
+
     #[test]
     fn all_problems_come_at_once() {
         let pair = Pair::new()

@@ -98,12 +98,14 @@ impl DeepfakeBenchConfig {
     /// # Errors
     ///
     /// [`Error::File`] where the root or the list cannot be read, the list is larger than
-    /// [`MAX_LIST_BYTES`](super::MAX_LIST_BYTES), or is no JSON of this shape. What is wrong with
-    /// single labels, splits, videos and paths is kept for the check.
+    /// [`MAX_LIST_BYTES`](super::MAX_LIST_BYTES), is no JSON of this shape, or is wrong in more than
+    /// [`MAX_PROBLEMS`](super::MAX_PROBLEMS) places. What is wrong with single labels, splits,
+    /// videos and paths is kept for the check.
     pub fn read(&self, list: impl AsRef<Path>) -> Result<Listing> {
         let list = list.as_ref();
         let root = Root::open(&self.root)?;
         let bytes = list_file::read(list)?;
+        list_file::check_values(list, &bytes)?;
         let Branches(datasets) = serde_json::from_slice(&bytes).map_err(|error| Error::File {
             path: list.into(),
             reason: format!("is no list of DeepfakeBench's: {error}"),
@@ -120,6 +122,18 @@ impl DeepfakeBenchConfig {
         reader.listing.sort();
         Ok(reader.listing)
     }
+}
+
+/// The longest name of a data set or a video, in bytes: each picture bears it.
+const MAX_NAME_BYTES: usize = 255;
+/// The most people that a video's name can name.
+const MAX_PERSONS: usize = 8;
+
+fn long_name(name: &str) -> Fault {
+    let bytes = name.len();
+    Fault::Malformed(format!(
+        "a name of {bytes} bytes, more than {MAX_NAME_BYTES}"
+    ))
 }
 
 /// A level of the list.
@@ -173,18 +187,21 @@ impl Place<'_> {
 
 impl Reader<'_> {
     fn dataset(&mut self, dataset: &str, labels: Node) -> Result<()> {
-        let Some(labels) = self.branches(dataset.into(), labels) else {
+        if dataset.len() > MAX_NAME_BYTES {
+            return self.problem("a data set".into(), long_name(dataset));
+        }
+        let Some(labels) = self.branches(dataset.into(), labels)? else {
             return Ok(());
         };
         for (label, splits) in labels {
             let place = format!("{dataset}/{label}");
             if class_of(&label).is_none() {
-                self.problem(place, Fault::UnknownLabel(label));
+                self.problem(place, Fault::UnknownLabel(label))?;
                 continue;
             }
-            for (split, videos) in self.branches(place.clone(), splits).unwrap_or_default() {
+            for (split, videos) in self.branches(place.clone(), splits)?.unwrap_or_default() {
                 let Ok(split) = split.parse() else {
-                    self.problem(place.clone(), Fault::UnknownSplit(split));
+                    self.problem(place.clone(), Fault::UnknownSplit(split))?;
                     continue;
                 };
                 let place = Place {
@@ -210,7 +227,7 @@ impl Reader<'_> {
             });
             self.video(place, &folder.unwrap_or_default(), video)?;
         }
-        for (name, node) in self.branches(place.path(""), node).unwrap_or_default() {
+        for (name, node) in self.branches(place.path(""), node)?.unwrap_or_default() {
             let compression = name.parse().ok().filter(|_| place.compression.is_none());
             match (node, compression) {
                 (Node::Video(video), _) => self.video(place, &name, video)?,
@@ -224,22 +241,23 @@ impl Reader<'_> {
                 _ => self.problem(
                     place.path(&name),
                     Fault::Malformed("neither a video with frames nor a compression".into()),
-                ),
+                )?,
             }
         }
         Ok(())
     }
 
     fn video(&mut self, place: &Place<'_>, name: &str, video: Video) -> Result<()> {
+        if name.len() > MAX_NAME_BYTES {
+            return self.problem(place.path("a video"), long_name(name));
+        }
         let label = video.label.as_deref().unwrap_or(place.label);
         if class_of(label).is_none() {
-            self.problem(place.path(name), Fault::UnknownLabel(label.into()));
-            return Ok(());
+            return self.problem(place.path(name), Fault::UnknownLabel(label.into()));
         }
         if label != place.label {
             let text = format!("the label `{label}` below the label `{}`", place.label);
-            self.problem(place.path(name), Fault::Malformed(text));
-            return Ok(());
+            return self.problem(place.path(name), Fault::Malformed(text));
         }
         let domain: Arc<str> = label.into();
         let masks: HashMap<&str, &String> = video.masks.iter().map(|m| (stem(m), m)).collect();
@@ -249,11 +267,11 @@ impl Reader<'_> {
                 Ok(record) => self.listing.push(record),
                 Err(fault) => {
                     let file = format!("{}, {frame}", place.path(name));
-                    self.problem(file, fault);
+                    self.problem(file, fault)?;
                 }
             }
         }
-        list_file::check_count(self.list, self.listing.len())
+        list_file::check_count(self.list, &self.listing)
     }
 
     fn record(
@@ -294,17 +312,18 @@ impl Reader<'_> {
     }
 
     /// What is below a place; nothing is nothing, and something else a problem.
-    fn branches(&mut self, place: String, node: Node) -> Option<Vec<(String, Node)>> {
+    fn branches(&mut self, place: String, node: Node) -> Result<Option<Vec<(String, Node)>>> {
         if let Node::Branches(Branches(branches)) = node {
-            return Some(branches);
+            return Ok(Some(branches));
         }
-        self.problem(place, Fault::Malformed("not an object of names".into()));
-        None
+        let fault = Fault::Malformed("not an object of names".into());
+        self.problem(place, fault).map(|()| None)
     }
 
-    fn problem(&mut self, place: String, fault: Fault) {
+    fn problem(&mut self, place: String, fault: Fault) -> Result<()> {
         let problem = Problem::in_list(self.list, place, fault);
         self.listing.problem(problem);
+        list_file::check_count(self.list, &self.listing)
     }
 }
 
@@ -345,6 +364,10 @@ fn family<'a>(dataset: &'a str, label: &str) -> &'a str {
 /// Whom a video shows or is made from.
 fn persons(dataset: &str, label: &str, video: &str, id: &str) -> Vec<Arc<str>> {
     let of = |family: &str, people: &[&str]| -> Vec<Arc<str>> {
+        let people = match people.len() {
+            ..=MAX_PERSONS => people,
+            _ => &[video],
+        };
         let names = people.iter().map(|name| format!("{family}/{name}").into());
         names.collect()
     };
@@ -670,6 +693,31 @@ mod tests {
                 .is_err()
         );
         assert!(read("\u{feff}{}").unwrap().is_empty());
+    }
+
+    #[test]
+    fn names_that_would_be_multiplied_by_the_frames() {
+        let long = "n".repeat(MAX_NAME_BYTES + 1);
+        let video = |name: &str| {
+            format!(
+                r#"{{"FF-DF": {{"train": {{"{name}": {{"label": "FF-DF", "frames": ["a/1.png"]}}}}}}}}"#
+            )
+        };
+        let listing = read(&format!(
+            r#"{{"{long}": {}, "X": {}}}"#,
+            video("1_2"),
+            video(&long)
+        ));
+        let listing = listing.unwrap();
+        assert!(listing.is_empty());
+        assert_eq!(listing.problems().counts(), [("malformed", 2)].into());
+        assert!(listing.problems().to_string().len() < 1000);
+        let crowd = read(&format!(
+            r#"{{"X": {}}}"#,
+            video(&"_".repeat(MAX_NAME_BYTES))
+        ))
+        .unwrap();
+        assert_eq!(crowd.records()[0].persons.len(), 1);
     }
 
     #[test]

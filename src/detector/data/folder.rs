@@ -143,7 +143,7 @@ impl Walk<'_> {
                 file,
             });
         }
-        list_file::check_count(folder, self.listing.len())
+        list_file::check_count(folder, &self.listing)
     }
 
     /// The folders in a folder. Pictures beside them, above the classes, would be missed.

@@ -77,8 +77,9 @@ impl ManifestConfig {
     /// # Errors
     ///
     /// [`Error::File`] where the root or the manifest cannot be read, the manifest is larger than
-    /// [`MAX_LIST_BYTES`](super::MAX_LIST_BYTES), or its first line is not one of names. What is
-    /// wrong with single lines is kept for the check.
+    /// [`MAX_LIST_BYTES`](super::MAX_LIST_BYTES), its first line is not one of names, or more than
+    /// [`MAX_PROBLEMS`](super::MAX_PROBLEMS) of its lines are wrong. What is wrong with fewer is
+    /// kept for the check.
     pub fn read(&self, manifest: impl AsRef<Path>) -> Result<Listing> {
         let manifest = manifest.as_ref();
         let beside = manifest.parent().filter(|folder| *folder != Path::new(""));
@@ -174,7 +175,7 @@ impl Reader<'_> {
                 self.listing.problem(problem);
             }
         }
-        list_file::check_count(self.manifest, self.listing.len())
+        list_file::check_count(self.manifest, &self.listing)
     }
 
     fn record(&self, row: Row) -> Result<PictureRecord, Fault> {

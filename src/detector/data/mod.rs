@@ -51,7 +51,7 @@ pub use deepfakebench::*;
 pub use detect::*;
 pub use fingerprint::*;
 pub use folder::*;
-pub use list_file::{MAX_LIST_BYTES, MAX_RECORDS};
+pub use list_file::{MAX_LIST_BYTES, MAX_PROBLEMS, MAX_RECORDS};
 pub use listing::*;
 pub use manifest::*;
 pub use problem::*;

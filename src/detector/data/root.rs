@@ -59,6 +59,10 @@ impl Root {
             Some(rest) => parts(rest)?,
             None => self.relative(&slashed)?,
         };
+        // There a name with a colon is another drive's, or another stream of a file.
+        if cfg!(windows) && parts.iter().any(|part| part.contains(':')) {
+            return Err(Fault::OutsideRoot);
+        }
         if parts.is_empty() {
             return Err(Fault::Malformed("a path that names no file".into()));
         }
@@ -127,6 +131,8 @@ pub(super) fn inside(root: &Path, file: &Path) -> Result<PathBuf, Fault> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn root(given: &str, real: &str) -> Root {
@@ -194,5 +200,99 @@ mod tests {
         for written in ["", "./", "a\0b", &"a/".repeat(4096)] {
             assert!(matches!(id(written), Err(Fault::Malformed(_))));
         }
+    }
+
+    /// Pieces of paths, among them all that have led out of some root.
+    fn pieces() -> impl Strategy<Value = String> {
+        let piece = prop_oneof![
+            prop::sample::select(vec![
+                "..",
+                ".",
+                "/",
+                "\\",
+                "//",
+                "C:",
+                "c:/",
+                "\0",
+                "~",
+                "...",
+                "..%2f",
+                "\u{2025}",
+                "\u{ff0e}\u{ff0e}",
+                "data",
+                "datasets",
+                "rgb",
+                "mnt",
+                "7",
+                "rgb2",
+                "/etc/passwd",
+                "\u{202e}",
+                " ",
+                "\n",
+                "..;",
+                "%00",
+            ])
+            .prop_map(String::from),
+            "\\PC{0,4}",
+        ];
+        let pieces =
+            prop::collection::vec((piece, prop::sample::select(vec!["", "/", "\\"])), 0..9);
+        pieces.prop_map(|pieces| pieces.iter().map(|(a, b)| format!("{a}{b}")).collect())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4000))]
+
+        #[test]
+        fn no_path_leaves_the_root(written in pieces(), strip in pieces(), long in 0..100usize) {
+            for written in [written.clone(), format!("{strip}/{written}"), written.repeat(long)] {
+                let root = root("/data/datasets/rgb", "/mnt/7/rgb");
+                let Ok(Below { id, file }) = root.below(&strip, &written) else {
+                    continue;
+                };
+                prop_assert!(written.len() <= MAX_PATH_BYTES && !id.contains(['\\', '\0']));
+                let rest = file.strip_prefix("/mnt/7/rgb").unwrap();
+                prop_assert!(rest.components().all(|part| matches!(part, Component::Normal(_))));
+                prop_assert_eq!(rest, Path::new(&id));
+                prop_assert!(id.split('/').all(|part| !part.is_empty() && part != ".." && part != "."));
+            }
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn no_link_leads_out_of_the_root() {
+        use std::os::unix::fs::symlink;
+
+        let folder = tempfile::tempdir().unwrap();
+        let outer = folder.path().canonicalize().unwrap();
+        let root = outer.join("rgb");
+        std::fs::create_dir_all(root.join("a")).unwrap();
+        std::fs::create_dir_all(outer.join("rgb2")).unwrap();
+        for file in [outer.join("rgb2/0.png"), root.join("a/0.png")] {
+            std::fs::write(file, "x").unwrap();
+        }
+        for (to, link) in [
+            ("../rgb2/0.png", "file.png"),
+            ("..", "up"),
+            ("/", "top"),
+            ("up", "twice"),
+            ("a", "within"),
+            ("loop.png", "loop.png"),
+        ] {
+            symlink(to, root.join(link)).unwrap();
+        }
+        for (written, expected) in [
+            ("file.png", Err(Fault::OutsideRoot)),
+            ("up/rgb2/0.png", Err(Fault::OutsideRoot)),
+            ("twice/rgb2/0.png", Err(Fault::OutsideRoot)),
+            ("top/etc/passwd", Err(Fault::OutsideRoot)),
+            ("up/rgb/a/0.png", Ok(root.join("a/0.png"))),
+            ("within/0.png", Ok(root.join("a/0.png"))),
+            ("within/1.png", Err(Fault::Missing)),
+        ] {
+            assert_eq!(inside(&root, &root.join(written)), expected, "{written}");
+        }
+        assert!(inside(&root, &root.join("loop.png")).is_err());
     }
 }
