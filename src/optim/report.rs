@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What one step saw and did.
 ///
@@ -174,7 +174,7 @@ pub enum Outcome {
 }
 
 /// The first number that was not finite.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NonFinite {
     /// The domain whose mini-batch it was; `None` for the combined gradient and for that of a
     /// joined pass.
@@ -186,7 +186,7 @@ pub struct NonFinite {
 }
 
 /// A pass of a step.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Pass {
     /// At $\theta$.
     Clean,
@@ -204,7 +204,7 @@ pub enum Pass {
 }
 
 /// What a pass yields.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Quantity {
     /// The loss.
     Loss,
