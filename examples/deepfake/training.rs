@@ -316,7 +316,8 @@ impl<'a> Training<'a> {
     fn evaluate(&mut self, made: usize) -> Result<Option<f64>, Box<dyn Error>> {
         let last = made == self.job.steps;
         let every = self.job.steps.div_ceil(self.job.settings.evaluations);
-        if !last && !(self.chooses() && made.is_multiple_of(every)) {
+        let due = self.chooses() && made.is_multiple_of(every);
+        if !last && !due {
             return Ok(None);
         }
         let (net, normalization) = (self.net.valid(), self.normalization());
