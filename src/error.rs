@@ -73,12 +73,15 @@ pub enum Error {
     },
 
     /// Too many steps in a row were not finite. The last one has changed nothing either.
-    #[error("{skipped} steps in a row were skipped, since step {since}: {last}")]
+    #[error("{skipped} steps in a row were skipped, since step {since}: {first}{}",
+        last_if_other(.first, .last))]
     NonFinite {
         /// How many.
         skipped: u64,
         /// The number of the first of them.
         since: u64,
+        /// What was not finite in the first of them.
+        first: Box<NonFinite>,
         /// What was not finite in the last of them.
         last: Box<NonFinite>,
     },
@@ -166,6 +169,14 @@ impl Error {
             path: path.into(),
             reason: reason.to_string(),
         }
+    }
+}
+
+/// What a row of skipped steps ended with, where that is not what it began with.
+fn last_if_other(first: &NonFinite, last: &NonFinite) -> String {
+    match first == last {
+        true => String::new(),
+        false => format!("; in the last of them {last}"),
     }
 }
 

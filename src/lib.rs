@@ -63,6 +63,7 @@
 //! | [`alignment`] | alignment losses: functions of the gradients' Gram matrix, and their gradients |
 //! | [`aggregation`] | from the domains' gradients to one: PCGrad, MGDA, UPGrad, CAGrad, GroupDRO, V-REx, AND-mask, … |
 //! | [`perturbation`] | ascents, and copies of a model at other points |
+//! | [`checkpoint`] | a training's files, of which nothing is lost: the last and the best, damaged ones found, folders locked |
 //! | [`averaging`] | averages of the weights over training: exponential, SWAD |
 //! | [`domain`] | domain batches, the domain data loader, splits, protocols, selection, seeds |
 //! | [`diagnostic`] | do the domains conflict, how sharp are their losses, a loss landscape, as tables and pictures |
@@ -130,6 +131,7 @@
 pub mod aggregation;
 pub mod alignment;
 pub mod averaging;
+pub mod checkpoint;
 #[cfg(feature = "detector")]
 pub mod detector;
 pub mod diagnostic;

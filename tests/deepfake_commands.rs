@@ -1,5 +1,9 @@
 //! The example `deepfake` as its users run it, clumsy and hostile ones among them.
 
+#[cfg(unix)]
+#[path = "deepfake_commands/killed.rs"]
+mod killed;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     env, fs,
@@ -157,6 +161,13 @@ fn files(folder: &Path, name: &str) -> BTreeMap<PathBuf, Vec<u8>> {
         }
     }
     found
+}
+
+/// The names in a folder that end so.
+fn files_of(folder: &Path, end: &str) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.ends_with(end)).collect()
 }
 
 /// A picture that differs from others.
@@ -467,9 +478,11 @@ fn damaged_files_are_named() {
         damaged("steps.csv", keep, "steps.csv");
         damaged("scores.csv", keep, "scores.csv");
     }
-    fs::remove_file(training.join("finished.json")).unwrap();
-    damaged("training.bpk", 99, "training.bpk");
+    fs::remove_file(training.join("scores.csv")).unwrap();
     damaged("weights.bpk", 99, "weights.bpk");
+    fs::remove_file(training.join("finished.json")).unwrap();
+    let checkpoint = files_of(&training.join("checkpoints"), ".bpk").remove(0);
+    damaged(&format!("checkpoints/{checkpoint}"), 99, &checkpoint);
     let predict = format!("predict {}", training.display());
     damaged_detector(&folder, &training, &predict);
     fs::remove_dir_all(&training).unwrap();
@@ -598,7 +611,7 @@ fn interrupted_and_run_again_equals_uninterrupted() {
 fn interrupted_in_a_training_and_run_again_equals_uninterrupted() {
     let folder = folder("recorded");
     let run = "--people 12 --steps 60 --size 32 --batch 4 --copies 1 --methods erm --seconds-at-stake 0 --output";
-    let record = "mended/runs/without-face-swap/erm/seed-1-steps-60/training.bpk";
+    let record = "mended/runs/without-face-swap/erm/seed-1-steps-60/checkpoints";
     assert!(interrupt(
         &folder,
         &format!("{run} mended"),

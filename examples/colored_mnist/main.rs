@@ -16,6 +16,8 @@ mod domains;
 mod download;
 mod environment;
 mod fishr;
+#[path = "../deepfake/interrupt.rs"]
+mod interrupt;
 mod irm;
 mod method;
 mod mnist;
@@ -95,7 +97,7 @@ struct Common {
     /// was built in
     #[arg(long, value_name = "NAME", default_value = "flex")]
     device: String,
-    /// How many seconds of a training an interruption may cost; 0 for a record after every step
+    /// How many seconds of a training an interruption may cost; 0 for a checkpoint after every step
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     at_stake: u64,
 }
@@ -170,6 +172,9 @@ fn main() -> ExitCode {
     match run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            if let Some(interrupted) = error.downcast_ref() {
+                return interrupt::end(interrupted);
+            }
             let (mut text, mut cause) = (format!("error: {error}"), error.source());
             while let Some(reason) = cause {
                 text += &format!("\n  because: {reason}");
@@ -203,6 +208,7 @@ fn irm(args: &Irm) -> Result<(), Box<dyn Error>> {
     let digits = common.digits(FILES[0])?;
     let device = device(&common.device)?.autodiff();
     let at_stake = Duration::from_secs(common.at_stake);
+    interrupt::listen()?;
     for number in 0..args.restarts {
         for &method in &common.methods {
             let restart = Restart {
@@ -227,6 +233,7 @@ fn domainbed(args: &Domainbed) -> Result<(), Box<dyn Error>> {
     let digits = common.digits(FILES[0])?.and(common.digits(FILES[1])?);
     let device = device(&common.device)?.autodiff();
     let at_stake = Duration::from_secs(common.at_stake);
+    interrupt::listen()?;
     let default = Setting {
         lr: args.lr,
         batch: args.batch,

@@ -8,12 +8,7 @@ use std::{
 
 use serde::de::DeserializeOwned;
 
-use crate::whole_file;
-
-pub fn write(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), Box<dyn Error>> {
-    let failed = |error| format!("{}: {error}", path.display());
-    Ok(whole_file::write(path, bytes).map_err(failed)?)
-}
+pub use crate::whole_file::write;
 
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Box<dyn Error>> {
     let failed = |error: &dyn Error| format!("{}: {error}", path.display());

@@ -325,7 +325,7 @@ mod tests {
     fn steps(restart: &Restart, digits: &Digits, folder: &Path) -> String {
         let device = Device::flex().autodiff();
         run(restart, digits, &device, folder, Duration::MAX).unwrap();
-        assert!(!folder.join("record.bpk").exists());
+        assert!(!folder.join("checkpoints").exists());
         fs::read_to_string(folder.join("steps.csv")).unwrap()
     }
 

@@ -9,10 +9,15 @@ use std::{
 };
 
 use burn::module::Module;
+use roga::checkpoint::{Checkpoints, CheckpointsConfig};
 use roga::optim::{RobustGradientAlignment, RobustGradientAlignmentRecord};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::output::{read_json, write};
+use crate::{
+    interrupt::{self, Interrupted},
+    output::{read_json, write},
+    terminal,
+};
 
 /// What the numbers of a training depend on.
 pub trait Settings: Debug + PartialEq + Serialize + DeserializeOwned {}
@@ -27,7 +32,7 @@ pub struct Finished<S> {
 }
 
 const FINISHED: &str = "finished.json";
-const RECORD: &str = "record.bpk";
+const CHECKPOINTS: &str = "checkpoints";
 const STEPS: &str = "steps.csv";
 
 impl<S: Settings> Finished<S> {
@@ -47,18 +52,19 @@ pub fn rows<R: DeserializeOwned>(folder: &Path) -> Result<Vec<R>, Box<dyn Error>
     Ok(rows.map_err(failed)?)
 }
 
-/// A net in training, in a folder of its own: its record while it lasts, `steps.csv`, and
+/// A net in training, in a folder of its own: its checkpoints while it lasts, `steps.csv`, and
 /// `finished.json` when it is over.
 pub struct Training<S, N> {
     pub settings: S,
     pub net: N,
     pub optim: RobustGradientAlignment,
-    /// `steps.csv`. A copy is in the record, so that both are of the same step.
+    /// `steps.csv`. A copy is in each checkpoint, so that both are of the same step.
     steps: String,
     seconds_before: f64,
     begin: Instant,
     saved: Instant,
     at_stake: Duration,
+    checkpoints: Checkpoints,
     folder: PathBuf,
 }
 
@@ -77,11 +83,8 @@ impl<S: Settings, N: Module> Training<S, N> {
             same(&settings, finished.settings, folder)?;
             return Ok(None);
         }
-        let path = folder.join(RECORD);
-        let record = path
-            .exists()
-            .then(|| RobustGradientAlignmentRecord::load(&path));
-        let record = record.transpose()?;
+        let checkpoints = CheckpointsConfig::new(folder.join(CHECKPOINTS)).init()?;
+        let record = latest(&checkpoints)?;
         let made = record
             .as_ref()
             .map_or(0, RobustGradientAlignmentRecord::steps);
@@ -105,6 +108,7 @@ impl<S: Settings, N: Module> Training<S, N> {
             begin: now,
             saved: now,
             at_stake,
+            checkpoints,
             folder: folder.into(),
         }))
     }
@@ -129,13 +133,18 @@ impl<S: Settings, N: Module> Training<S, N> {
         self.seconds_before + self.begin.elapsed().as_secs_f64()
     }
 
-    /// After a step: writes a record where too much would be lost without.
+    /// After a step: writes a checkpoint where too much would be lost without, and ends with it where
+    /// that is asked for.
     pub fn keep(&mut self) -> Result<(), Box<dyn Error>> {
-        if self.saved.elapsed() >= self.at_stake {
+        let interrupted = interrupt::asked();
+        if interrupted || self.saved.elapsed() >= self.at_stake {
             self.save()?;
             self.saved = Instant::now();
         }
-        Ok(())
+        match interrupted {
+            true => Err(Interrupted { step: self.step() }.into()),
+            false => Ok(()),
+        }
     }
 
     fn save(&self) -> Result<(), Box<dyn Error>> {
@@ -147,10 +156,13 @@ impl<S: Settings, N: Module> Training<S, N> {
             .with_note("settings", serde_json::to_string(&self.settings)?)
             .with_note("steps", self.steps.clone())
             .with_note("seconds", self.seconds().to_string());
-        Ok(record.save(self.folder.join(RECORD))?)
+        let saved = self
+            .checkpoints
+            .save(self.step(), None, |path| record.save(path));
+        Ok(saved.map(drop)?)
     }
 
-    /// Says that the training is over. The record is not needed any more.
+    /// Says that the training is over. Its checkpoints are not needed any more.
     pub fn finish(self) -> Result<(), Box<dyn Error>> {
         write(&self.folder.join(STEPS), &self.steps)?;
         let finished = Finished {
@@ -159,12 +171,26 @@ impl<S: Settings, N: Module> Training<S, N> {
         };
         let text = serde_json::to_string_pretty(&finished)?;
         write(&self.folder.join(FINISHED), &text)?;
-        let record = self.folder.join(RECORD);
-        if record.exists() {
-            fs::remove_file(record)?;
-        }
-        Ok(())
+        // A folder that is locked cannot be removed everywhere.
+        drop(self.checkpoints);
+        Ok(fs::remove_dir_all(self.folder.join(CHECKPOINTS))?)
     }
+}
+
+/// The record to go on from, where there is one.
+fn latest(
+    checkpoints: &Checkpoints,
+) -> Result<Option<RobustGradientAlignmentRecord>, Box<dyn Error>> {
+    let Some(latest) = checkpoints.latest()? else {
+        return Ok(None);
+    };
+    for damaged in &latest.passed_over {
+        let step = latest.step;
+        terminal::warn(&format!(
+            "{damaged}: the one of step {step} is taken instead"
+        ));
+    }
+    Ok(Some(RobustGradientAlignmentRecord::load(&latest.path)?))
 }
 
 /// Refuses to go on with other settings.

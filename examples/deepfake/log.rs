@@ -3,8 +3,8 @@
 use std::{
     error::Error,
     fs::{File, OpenOptions},
-    io::{Seek, SeekFrom, Write},
-    path::Path,
+    io::{Seek, SeekFrom},
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -30,6 +30,7 @@ pub struct DomainCosines {
 /// The file, while it is written.
 pub struct StepLog {
     csv: csv::Writer<File>,
+    path: PathBuf,
 }
 
 impl StepLog {
@@ -38,7 +39,8 @@ impl StepLog {
         let file = File::create(path).map_err(|error| format!("{}: {error}", path.display()))?;
         let mut csv = csv::Writer::from_writer(file);
         csv.write_record(header(domains))?;
-        Ok(Self { csv })
+        let path = path.into();
+        Ok(Self { csv, path })
     }
 
     /// The first `bytes` of a file: rows of steps that were made after the record are dropped.
@@ -52,19 +54,23 @@ impl StepLog {
         file.seek(SeekFrom::End(0))?;
         Ok(Self {
             csv: csv::Writer::from_writer(file),
+            path: path.into(),
         })
     }
 
     pub fn push(&mut self, lr: f64, report: &StepReport) -> Result<(), Box<dyn Error>> {
-        Ok(self.csv.write_record(row(lr, report))?)
+        let pushed = self.csv.write_record(row(lr, report));
+        Ok(pushed.map_err(|error| format!("{}: {error}", self.path.display()))?)
     }
 
-    /// Writes what is still in memory; how long the file is then.
+    /// Writes what is still in memory, and returns once it is on the disk; how long the file is then.
     pub fn flush(&mut self) -> Result<u64, Box<dyn Error>> {
-        self.csv.flush()?;
-        let mut file = self.csv.get_ref();
-        file.flush()?;
-        Ok(file.stream_position()?)
+        let flushed = self.csv.flush().and_then(|()| {
+            let mut file = self.csv.get_ref();
+            file.sync_data()?;
+            file.stream_position()
+        });
+        Ok(flushed.map_err(|error| format!("{}: {error}", self.path.display()))?)
     }
 }
 

@@ -15,6 +15,7 @@ mod command;
 mod data;
 mod detector;
 mod device;
+mod interrupt;
 mod limited;
 mod log;
 mod method;
@@ -120,6 +121,9 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_enough(&*error) => ExitCode::SUCCESS,
         Err(error) => {
+            if let Some(interrupted) = error.downcast_ref() {
+                return interrupt::end(interrupted);
+            }
             terminal::warn(&format!("error: {error}"));
             let mut cause = error.source();
             while let Some(reason) = cause {

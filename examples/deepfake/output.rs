@@ -12,6 +12,7 @@ use std::{
 
 use burn::optim::AdamWConfig;
 use roga::{
+    checkpoint::FolderLock,
     domain::{Candidate, DomainSplit},
     metric::{
         ClusteredAuc, ClusteredDeLong, DetectionMetrics, DetectionMetricsConfig, ScoredSet,
@@ -524,17 +525,19 @@ fn passes(run: &Run) -> f64 {
 }
 
 /// Makes the folder before anything else is done, so that a run does not end without a place, and
-/// refuses one that holds trainings of other settings.
+/// refuses one that another run is at work in or that holds trainings of other settings. Other runs are
+/// kept out as long as the lock is held.
 pub fn prepare(
     folder: &Path,
     command: &str,
     settings: &Settings,
     restart: bool,
-) -> Result<(), Box<dyn Error>> {
+) -> Result<FolderLock, Box<dyn Error>> {
     let failed = |error: io::Error| format!("--output {}: {error}", folder.display());
     fs::create_dir_all(folder).map_err(failed)?;
-    let (runs, path) = (folder.join("runs"), folder.join(CONFIG));
     check_owner(folder, command)?;
+    let lock = FolderLock::new(folder).map_err(|error| format!("--output {error}"))?;
+    let (runs, path) = (folder.join("runs"), folder.join(CONFIG));
     if restart && runs.exists() {
         fs::remove_dir_all(&runs).map_err(failed)?;
     }
@@ -549,7 +552,8 @@ pub fn prepare(
             .into());
         }
     }
-    Ok(write(&path, &settings.to_toml()?).map_err(failed)?)
+    write(&path, &settings.to_toml()?).map_err(failed)?;
+    Ok(lock)
 }
 
 /// Refuses a folder of somebody else, whose files would be written over or removed, and one of

@@ -198,7 +198,7 @@ settings! {
     device: String = "flex".into();
     /// Threads that make pictures and batches; the results do not depend on it
     threads: usize = 2;
-    /// How many seconds of a training an interruption may cost; 0 for a record after every step
+    /// How many seconds of a training an interruption may cost; 0 for a checkpoint after every step
     seconds_at_stake: u64 = 10;
     /// Train on each forgery alone, with ERM, and test on it: whether it can be learned at all
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]

@@ -21,6 +21,7 @@ use burn::{
     tensor::Tensor,
 };
 use roga::{
+    checkpoint::{Checkpoints, CheckpointsConfig},
     detector::backbone::{Classifier, Normalization},
     domain::{DomainDataLoader, DomainDataLoaderBuilder, DomainSource, EpochLength},
     optim::{RobustGradientAlignment, RobustGradientAlignmentRecord},
@@ -31,6 +32,7 @@ use crate::{
     augment::augmentation,
     data::{Domain, Item, PictureBatch, PictureBatcher, pictures},
     detector::{DetectorConfig, Net, WEIGHTS, scores, tensor},
+    interrupt::{self, Interrupted},
     limited,
     log::{self, Curves, StepLog},
     method::Method,
@@ -39,6 +41,7 @@ use crate::{
     scores::Scores,
     search::Setting,
     settings::{SelectionName, Settings},
+    terminal,
 };
 
 /// What is trained, and on what.
@@ -90,7 +93,7 @@ pub struct Files {
     /// Every step's report.
     pub steps: PathBuf,
     /// What an interrupted training goes on from.
-    record: PathBuf,
+    checkpoints: PathBuf,
     /// The tested weights.
     pub weights: PathBuf,
     /// Every test picture's score.
@@ -103,7 +106,7 @@ impl Files {
     pub fn new(folder: &Path) -> Self {
         Self {
             steps: folder.join("steps.csv"),
-            record: folder.join("training.bpk"),
+            checkpoints: folder.join("checkpoints"),
             weights: folder.join(WEIGHTS),
             scores: folder.join("scores.csv"),
             finished: folder.join("finished.json"),
@@ -162,7 +165,7 @@ pub fn time_pass(job: &Job) -> Result<f64, Box<dyn Error>> {
 /// Trains a copy of the net. The test sets are not looked at.
 ///
 /// A training that an earlier run has finished is read from its folder; one that was interrupted
-/// goes on from its record.
+/// goes on from its last checkpoint that is whole.
 pub fn train(job: &Job, progress: &mut Progress) -> Result<Finished, Box<dyn Error>> {
     fs::create_dir_all(&job.folder).map_err(|e| format!("{}: {e}", job.folder.display()))?;
     let files = Files::new(&job.folder);
@@ -203,7 +206,7 @@ fn trained(net: &Net, files: &Files) -> Result<Net, Box<dyn Error>> {
     Ok(net.clone().load_trained(&files.weights)?)
 }
 
-/// The best weights so far, by the validation parts.
+/// Which weights are taken, as far as the training is: the best on the validation parts, or the last.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Best {
     step: u64,
@@ -219,6 +222,7 @@ struct Training<'a> {
     optim: RobustGradientAlignment,
     schedule: ModuleLrScheduler,
     log: StepLog,
+    checkpoints: Checkpoints,
     best: Best,
     /// Steps made by earlier runs of the same command.
     before: usize,
@@ -235,8 +239,15 @@ impl<'a> Training<'a> {
         let mut schedule =
             CosineAnnealingLrSchedulerConfig::new(job.setting.lr, job.steps).init()?;
         let (mut best, mut before, mut seconds_before) = (Best::default(), 0, 0.0);
-        let log = if files.record.exists() {
-            let record = RobustGradientAlignmentRecord::load(&files.record)?;
+        let checkpoints = CheckpointsConfig::new(files.checkpoints.clone()).init()?;
+        let log = if let Some(latest) = checkpoints.latest()? {
+            for damaged in &latest.passed_over {
+                let step = latest.step;
+                terminal::warn(&format!(
+                    "{damaged}: the one of step {step} is taken instead"
+                ));
+            }
+            let record = RobustGradientAlignmentRecord::load(&latest.path)?;
             net = record.load_model(net)?;
             optim.load_record(&record)?;
             schedule = schedule.load_record(record.scheduler()?);
@@ -258,6 +269,7 @@ impl<'a> Training<'a> {
             optim,
             schedule,
             log,
+            checkpoints,
             best,
             before,
             seconds_before,
@@ -279,41 +291,50 @@ impl<'a> Training<'a> {
                 .step(lr.clone(), &mut self.net, &domains?, loss)?;
             self.log.push(lr.base(), &report)?;
             let made = report.step as usize + 1;
-            self.evaluate(made)?;
+            let score = self.evaluate(made)?;
             after(made, report.mean_loss());
-            if saved.elapsed() >= between && made < self.job.steps {
-                self.save()?;
+            let last = made == self.job.steps;
+            let interrupted = interrupt::asked() && !last;
+            let due = saved.elapsed() >= between || score.is_some();
+            if last || interrupted || due {
+                self.save(score)?;
                 saved = Instant::now();
             }
+            if interrupted {
+                return Err(Interrupted { step: made as u64 }.into());
+            }
         }
-        self.save()
+        Ok(())
     }
 
-    /// Keeps the weights, where they are the best on the validation parts, or the last.
-    fn evaluate(&mut self, made: usize) -> Result<(), Box<dyn Error>> {
+    /// Whether the weights are to choose by the validation parts, or the last are taken.
+    fn chooses(&self) -> bool {
+        self.job.settings.selection == SelectionName::TrainingDomain
+    }
+
+    /// The mean AUC on the validation parts, where it is looked at and the best so far.
+    fn evaluate(&mut self, made: usize) -> Result<Option<f64>, Box<dyn Error>> {
         let last = made == self.job.steps;
-        let choose = self.job.settings.selection == SelectionName::TrainingDomain;
         let every = self.job.steps.div_ceil(self.job.settings.evaluations);
-        let due = choose && made.is_multiple_of(every);
+        let due = self.chooses() && made.is_multiple_of(every);
         if !last && !due {
-            return Ok(());
+            return Ok(None);
         }
         let (net, normalization) = (self.net.valid(), self.normalization());
         let threads = self.job.settings.threads;
         let validation = aucs(&net, normalization, &self.job.valid, threads)?;
         let sum: f64 = validation.iter().map(|(_, auc)| auc).sum();
         let mean = (!validation.is_empty()).then(|| sum / validation.len() as f64);
-        if (last && !choose) || self.best.mean.is_none() || mean > self.best.mean {
-            net.clone().save_file(&self.files.weights)?;
-            let config = DetectorConfig::new(self.job.settings);
-            config.save(&self.files.weights, &self.job.train, &self.job.valid)?;
-            self.best = Best {
-                step: made as u64,
-                validation,
-                mean,
-            };
+        let better = self.best.mean.is_none() || mean > self.best.mean;
+        if self.chooses() && !better {
+            return Ok(None);
         }
-        Ok(())
+        self.best = Best {
+            step: made as u64,
+            validation,
+            mean,
+        };
+        Ok(mean.filter(|_| self.chooses()))
     }
 
     fn normalization(&self) -> Normalization {
@@ -324,7 +345,8 @@ impl<'a> Training<'a> {
         self.seconds_before + self.begin.elapsed().as_secs_f64()
     }
 
-    fn save(&mut self) -> Result<(), Box<dyn Error>> {
+    /// Writes a checkpoint; with a score, one that is better than all before.
+    fn save(&mut self, score: Option<f64>) -> Result<(), Box<dyn Error>> {
         let record = self
             .optim
             .to_record()?
@@ -334,13 +356,40 @@ impl<'a> Training<'a> {
             .with_note("log", self.log.flush()?.to_string())
             .with_note("best", serde_json::to_string(&self.best)?)
             .with_note("seconds", self.seconds().to_string());
-        Ok(record.save(&self.files.record)?)
+        let made = record.steps();
+        let saved = self.checkpoints.save(made, score, |path| record.save(path));
+        Ok(saved.map(drop)?)
     }
 
-    /// Says that the training is over, and what the chosen weights came to.
+    /// The net after the training.
+    fn chosen(&self) -> Result<Net, Box<dyn Error>> {
+        if !self.chooses() {
+            return Ok(self.net.clone());
+        }
+        let lost = |reason: String| {
+            let (folder, step) = (self.files.checkpoints.display(), self.best.step);
+            format!(
+                "{folder}: the best checkpoint, of step {step}, is lost ({reason}): remove the \
+                 folder to train again"
+            )
+        };
+        let best = self.checkpoints.best().map_err(|e| lost(e.to_string()))?;
+        let best = best.filter(|best| best.step == self.best.step);
+        let best = best.ok_or_else(|| lost("it is not there".into()))?;
+        let record = RobustGradientAlignmentRecord::load(&best.path)?;
+        Ok(record.load_model(self.net.clone())?)
+    }
+
+    /// Writes the chosen weights, and that the training is over and what they came to. The last
+    /// checkpoint stays.
     fn finish(&mut self) -> Result<(), Box<dyn Error>> {
         let seconds = self.seconds();
-        let net = trained(&self.net.valid(), self.files)?;
+        let net = self.chosen()?.valid();
+        net.clone().save_file(&self.files.weights)?;
+        let config = DetectorConfig::new(self.job.settings);
+        config.save(&self.files.weights, &self.job.train, &self.job.valid)?;
+        // What is tested is what a later run reads.
+        let net = trained(&net, self.files)?;
         let threads = self.job.settings.threads;
         let finished = Finished {
             seconds,
@@ -349,7 +398,8 @@ impl<'a> Training<'a> {
             oracle: aucs(&net, self.normalization(), &self.job.oracle, threads)?,
         };
         let text = serde_json::to_string_pretty(&finished)?;
-        Ok(output::write(&self.files.finished, &text)?)
+        output::write(&self.files.finished, &text)?;
+        Ok(self.checkpoints.prune(1, false)?)
     }
 }
 

@@ -61,6 +61,8 @@ struct State {
     /// How many steps in a row were skipped, and the first of them.
     skipped: AtomicU64,
     skipped_since: AtomicU64,
+    /// What was not finite in it.
+    skipped_for: Mutex<Option<NonFinite>>,
     /// What an aggregation keeps.
     kept: Mutex<Kept>,
     /// What other settings keep.
@@ -85,6 +87,7 @@ impl RobustGradient {
             steps: AtomicU64::new(progress.steps),
             skipped: AtomicU64::new(progress.skipped),
             skipped_since: AtomicU64::new(progress.skipped_since),
+            skipped_for: Mutex::new(progress.skipped_for),
             kept: Mutex::new(progress.kept),
             carried: Mutex::new(carried),
             lr: AtomicU64::new(f64::NAN.to_bits()),
@@ -110,6 +113,7 @@ impl RobustGradient {
             steps: self.steps(),
             skipped: self.state.skipped.load(Ordering::Relaxed),
             skipped_since: self.state.skipped_since.load(Ordering::Relaxed),
+            skipped_for: self.skipped_for().clone(),
             kept: self.kept().clone(),
         }
     }
@@ -357,6 +361,11 @@ impl RobustGradient {
         (!lr.is_nan()).then_some(lr)
     }
 
+    fn skipped_for(&self) -> MutexGuard<'_, Option<NonFinite>> {
+        let skipped_for = self.state.skipped_for.lock();
+        skipped_for.unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Counts the step; an error where too many in a row were skipped.
     fn count(&self, report: &StepReport) -> Result<()> {
         let state = &self.state;
@@ -364,18 +373,22 @@ impl RobustGradient {
         state.steps.store(next, Ordering::Relaxed);
         let Outcome::Skipped(last) = &report.outcome else {
             state.skipped.store(0, Ordering::Relaxed);
+            *self.skipped_for() = None;
             return Ok(());
         };
         let before = state.skipped.fetch_add(1, Ordering::Relaxed);
         if before == 0 {
             state.skipped_since.store(report.step, Ordering::Relaxed);
+            *self.skipped_for() = Some(last.clone());
         }
         let skipped = before + 1;
         match self.config.max_skipped_steps {
             Some(limit) if skipped >= limit => Err(Error::NonFinite {
                 skipped,
                 since: state.skipped_since.load(Ordering::Relaxed),
-                last: Box::<NonFinite>::new(last.clone()),
+                // Records of before it was known hold none.
+                first: Box::new(self.skipped_for().as_ref().unwrap_or(last).clone()),
+                last: Box::new(last.clone()),
             }),
             _ => Ok(()),
         }
@@ -388,6 +401,7 @@ pub(crate) struct Progress {
     pub steps: u64,
     pub skipped: u64,
     pub skipped_since: u64,
+    pub skipped_for: Option<NonFinite>,
     pub kept: Kept,
 }
 

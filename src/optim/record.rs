@@ -339,6 +339,7 @@ impl RobustGradientAlignmentRecord {
             steps,
             skipped,
             skipped_since,
+            ref skipped_for,
             ref kept,
         } = self.progress;
         let mut crc = crc32fast::Hasher::new();
@@ -352,6 +353,9 @@ impl RobustGradientAlignmentRecord {
         // Of trainings without, the checksum is as it always was.
         if *kept != Kept::default() {
             crc.update(format!("{kept:?}").as_bytes());
+        }
+        if let Some(skipped_for) = skipped_for {
+            crc.update(format!("{skipped_for:?}").as_bytes());
         }
         let parts = [
             Some(&self.base),
@@ -387,8 +391,10 @@ impl RobustGradientAlignmentRecord {
             steps,
             skipped,
             skipped_since,
+            skipped_for,
             kept,
         } = self.progress;
+        let skipped_for = skipped_for.and_then(|what| serde_json::to_string(&what).ok());
         let mut writer = Writer::new(parts.collect())
             .with_metadata("format", FORMAT)
             .with_metadata("config", &self.config.to_string())
@@ -400,6 +406,9 @@ impl RobustGradientAlignmentRecord {
             .with_scalar("skipped", Scalar::UInt(skipped))
             .with_scalar("skipped_since", Scalar::UInt(skipped_since));
         writer = writer.with_scalar("checksum", Scalar::UInt(checksum));
+        if let Some(skipped_for) = skipped_for {
+            writer = writer.with_metadata("skipped_for", &skipped_for);
+        }
         if let Some(position) = self.position {
             writer = writer.with_scalar("position", Scalar::UInt(position));
         }
@@ -447,10 +456,15 @@ impl RobustGradientAlignmentRecord {
         });
         let notes = notes.collect();
         let position = number("position");
+        let skipped_for = text("skipped_for").map(|text| serde_json::from_str(&text));
+        let skipped_for = skipped_for
+            .transpose()
+            .map_err(|error| damaged("what a step was skipped for", error))?;
         let progress = Progress {
             steps: required("steps")?,
             skipped: required("skipped")?,
             skipped_since: required("skipped_since")?,
+            skipped_for,
             kept: Kept {
                 clean: kept(KEPT[0])?,
                 perturbed: kept(KEPT[1])?,

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::Printable;
 
@@ -176,7 +176,7 @@ pub enum Outcome {
 }
 
 /// The first number that was not finite.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NonFinite {
     /// The domain whose mini-batch it was; `None` for the combined gradient and for that of a
     /// joined pass.
@@ -188,7 +188,7 @@ pub struct NonFinite {
 }
 
 /// A pass of a step.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Pass {
     /// At $\theta$.
     Clean,
@@ -206,7 +206,7 @@ pub enum Pass {
 }
 
 /// What a pass yields.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Quantity {
     /// The loss.
     Loss,

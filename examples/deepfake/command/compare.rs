@@ -12,6 +12,7 @@ use crate::{
     data::{Data, Domain},
     detector::{self, Net},
     device::device,
+    interrupt,
     method::Method,
     output::{self, Provenance, Results, Run},
     progress::Progress,
@@ -26,7 +27,7 @@ use crate::{
 pub fn compare(settings: &Settings, output: &Path, restart: bool) -> Result<(), Box<dyn Error>> {
     let begin = Instant::now();
     let device = device(&settings.device)?.autodiff();
-    output::prepare(output, "compare", settings, restart)?;
+    let _lock = output::prepare(output, "compare", settings, restart)?;
     let progress = Progress::new();
     progress.say("the pictures are made or listed");
     let data = Data::new(settings)?;
@@ -44,6 +45,7 @@ pub fn compare(settings: &Settings, output: &Path, restart: bool) -> Result<(), 
         results: Results::new(settings.clone(), data.counts()),
     };
     comparison.announce(&turns)?;
+    interrupt::listen()?;
     for turn in &turns {
         for method in settings.methods() {
             comparison.method(turn, method)?;

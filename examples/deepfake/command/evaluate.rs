@@ -29,7 +29,7 @@ pub fn evaluate(
         grey: detector.config.encode.grey,
         ..settings.clone()
     };
-    output::prepare(output, "evaluate", &settings, restart)?;
+    let _lock = output::prepare(output, "evaluate", &settings, restart)?;
     let progress = Progress::new();
     progress.say("the pictures are made or listed");
     let data = Data::to_test(&settings)?;

@@ -9,6 +9,7 @@ use crate::{
     data::Data,
     detector,
     device::device,
+    interrupt,
     output::{self, Provenance},
     progress::Progress,
     settings::{SelectionName, Settings},
@@ -25,7 +26,7 @@ pub fn train(settings: &Settings, output: &Path, restart: bool) -> Result<(), Bo
         );
     }
     let device = device(&settings.device)?.autodiff();
-    output::prepare(output, "train", settings, restart)?;
+    let _lock = output::prepare(output, "train", settings, restart)?;
     let mut progress = Progress::new();
     progress.say("the pictures are made or listed");
     let data = Data::new(settings)?;
@@ -36,6 +37,7 @@ pub fn train(settings: &Settings, output: &Path, restart: bool) -> Result<(), Bo
     let setting = settings.setting(0)?;
     let config = method.config(&setting, seed);
     let cost = Cost::of(&config, settings.steps as u64, data.train.len())?;
+    interrupt::listen()?;
     progress.begin(cost);
     progress.say(&cost.to_string());
     progress.title(method.to_string());

@@ -1,10 +1,12 @@
 //! Faces, drawn or read, and forgeries of them.
 
 use std::{
+    collections::BTreeMap,
     error::Error,
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
+    time::SystemTime,
 };
 
 use image::RgbImage;
@@ -24,6 +26,7 @@ use crate::{settings::Settings, stranger, terminal};
 
 /// The forgeries of the faces, of people to train, to validate and to test on.
 pub fn data(settings: &Settings) -> Result<Data, Box<dyn Error>> {
+    let listed = files(settings)?;
     let source = source(settings)?;
     let parts = split_by_person(&source, &settings.shares(), settings.split_seed)?;
     let part = |part: usize, copies: usize| match parts[part].is_empty() {
@@ -38,12 +41,14 @@ pub fn data(settings: &Settings) -> Result<Data, Box<dyn Error>> {
     };
     // Two samples of each copy.
     let of_first_copies = |index: usize| index / 2 % test_copies < copies;
+    let hash = hash(settings)?;
+    check_unchanged(&listed, &files(settings)?)?;
     Ok(Data {
         train: part(0, copies)?,
         test_seen: test.iter().map(|d| d.only(of_first_copies)).collect(),
         test: test.into_iter().chain(other).collect(),
         valid: part(1, copies)?,
-        hash: hash(settings)?,
+        hash,
     })
 }
 
@@ -108,12 +113,11 @@ pub fn source(settings: &Settings) -> Result<InMemFaces, Box<dyn Error>> {
 /// Of the faces' files; drawn ones are what the version and the settings make of them.
 fn hash(settings: &Settings) -> Result<String, Box<dyn Error>> {
     let mut hash = Sha256::new();
-    for folder in [&settings.faces, &settings.test_faces]
-        .into_iter()
-        .flatten()
-    {
-        hash_folder(folder, &mut hash)?;
-    }
+    for_each_file(settings, &mut |file| {
+        hash.update(file.file_name().unwrap_or_default().as_encoded_bytes());
+        io::copy(&mut fs::File::open(file)?, &mut hash)?;
+        Ok(())
+    })?;
     Ok(match settings.faces {
         None if settings.test_faces.is_none() => "drawn".into(),
         _ => hash
@@ -124,18 +128,59 @@ fn hash(settings: &Settings) -> Result<String, Box<dyn Error>> {
     })
 }
 
-fn hash_folder(folder: &Path, hash: &mut Sha256) -> io::Result<()> {
-    let entries: io::Result<Vec<PathBuf>> = fs::read_dir(folder)?
-        .map(|entry| Ok(entry?.path()))
-        .collect();
-    let mut entries = entries?;
+/// The sizes of the faces' files, and when they were last written to.
+type Listed = BTreeMap<PathBuf, (u64, Option<SystemTime>)>;
+
+fn files(settings: &Settings) -> Result<Listed, Box<dyn Error>> {
+    let mut files = Listed::new();
+    for_each_file(settings, &mut |file| {
+        let data = file.metadata()?;
+        files.insert(file.into(), (data.len(), data.modified().ok()));
+        Ok(())
+    })?;
+    Ok(files)
+}
+
+/// Refuses faces that were written to while they were read: their hash would be that of others.
+fn check_unchanged(before: &Listed, after: &Listed) -> Result<(), Box<dyn Error>> {
+    let mut all = before.keys().chain(after.keys());
+    match all.find(|file| before.get(*file) != after.get(*file)) {
+        None => Ok(()),
+        Some(file) => Err(format!(
+            "{}: has changed while the faces were read; begin again when nothing is written to them \
+             any more",
+            file.display()
+        )
+        .into()),
+    }
+}
+
+/// The files of all faces, in an order that does not depend on where they are.
+fn for_each_file(
+    settings: &Settings,
+    each: &mut dyn FnMut(&Path) -> io::Result<()>,
+) -> Result<(), Box<dyn Error>> {
+    let folders = [&settings.faces, &settings.test_faces];
+    for folder in folders.into_iter().flatten() {
+        walk(folder, each)?;
+    }
+    Ok(())
+}
+
+fn walk(
+    folder: &Path,
+    each: &mut dyn FnMut(&Path) -> io::Result<()>,
+) -> Result<(), Box<dyn Error>> {
+    let failed = |path: &Path, error: io::Error| format!("{}: {error}", path.display());
+    let entries = fs::read_dir(folder).map_err(|error| failed(folder, error))?;
+    let entries: io::Result<Vec<PathBuf>> = entries.map(|entry| Ok(entry?.path())).collect();
+    let mut entries = entries.map_err(|error| failed(folder, error))?;
     entries.sort();
     for entry in entries {
         if entry.is_dir() && !entry.is_symlink() {
-            hash_folder(&entry, hash)?;
+            walk(&entry, each)?;
         } else if entry.is_file() {
-            hash.update(entry.file_name().unwrap_or_default().as_encoded_bytes());
-            io::copy(&mut fs::File::open(&entry)?, hash)?;
+            each(&entry).map_err(|error| failed(&entry, error))?;
         }
     }
     Ok(())
@@ -229,4 +274,32 @@ fn shared(samples: &[Sample], first: &[Arc<RgbImage>]) -> Vec<Arc<RgbImage>> {
             .unwrap_or_else(|| Arc::new(sample.picture.clone()))
     });
     pictures.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faces_that_change_while_they_are_read_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = Settings {
+            faces: Some(folder.path().into()),
+            ..Settings::default()
+        };
+        let file = folder.path().join("a.png");
+        fs::write(&file, "one").unwrap();
+        let before = files(&settings).unwrap();
+        assert!(check_unchanged(&before, &files(&settings).unwrap()).is_ok());
+        let named = |name: &str| {
+            let error = check_unchanged(&before, &files(&settings).unwrap()).unwrap_err();
+            assert!(error.to_string().contains(name), "{error}");
+        };
+        fs::write(folder.path().join("b.png"), "").unwrap();
+        named("b.png");
+        fs::write(&file, "other").unwrap();
+        named("a.png");
+        fs::remove_file(&file).unwrap();
+        named("a.png");
+    }
 }

@@ -2,6 +2,7 @@ use std::{
     fs::File,
     io::{self, BufReader, Read, Seek},
     path::Path,
+    time::SystemTime,
 };
 
 use image::{ImageError, ImageFormat, ImageReader, Limits, RgbImage};
@@ -27,10 +28,15 @@ pub struct Header {
     pub format: &'static str,
     /// The file's size.
     pub bytes: u64,
+    /// When it was last written to, where the file system knows.
+    #[serde(skip)]
+    modified: Option<SystemTime>,
 }
 
 /// Reads a picture's header, within the limits, and whether the file is whole.
 pub(super) fn header(file: &Path) -> Result<Header, Fault> {
+    // Asked before it is read: what is written to it meanwhile is seen later.
+    let modified = modified(file)?;
     let (mut data, bytes) = open(file)?;
     let (reader, format) = reader(&mut data)?;
     let (width, height) = reader.into_dimensions().map_err(fault)?;
@@ -43,7 +49,30 @@ pub(super) fn header(file: &Path) -> Result<Header, Fault> {
             _ => "jpeg",
         },
         bytes,
+        modified,
     })
+}
+
+/// Reads a picture whose header was read before. One whose file is not the same any more, before or
+/// after it is read, is refused.
+pub(super) fn unchanged(file: &Path, known: &Header) -> Result<RgbImage, Fault> {
+    check_unchanged(file, known)?;
+    let picture = picture(file);
+    check_unchanged(file, known)?;
+    picture
+}
+
+/// By its size and time: files of the same of both are taken for the same.
+pub(super) fn check_unchanged(file: &Path, known: &Header) -> Result<(), Fault> {
+    let bytes = file.metadata().map_err(unreadable)?.len();
+    match (bytes, modified(file)?) == (known.bytes, known.modified) {
+        true => Ok(()),
+        false => Err(Fault::Changed),
+    }
+}
+
+fn modified(file: &Path) -> Result<Option<SystemTime>, Fault> {
+    Ok(file.metadata().map_err(unreadable)?.modified().ok())
 }
 
 /// Reads a picture to its end, within the limits.

@@ -3,6 +3,7 @@ use std::{fs::File, io};
 use sha2::{Digest, Sha256};
 
 use super::{
+    decode::check_unchanged,
     problem::Fault,
     root::inside,
     set::{PictureSet, in_file},
@@ -27,7 +28,8 @@ impl PictureSet {
     ///
     /// # Errors
     ///
-    /// [`Error::File`](crate::Error::File) for a file that cannot be read.
+    /// [`Error::File`](crate::Error::File) for a file that cannot be read, or whose bytes are asked for
+    /// and that has changed since the set was checked.
     pub fn hash(&self, content: HashContent) -> Result<String> {
         let records: Vec<_> = self.records().zip(self.headers()).collect();
         let mut lines = in_parallel(0, &records, |(record, header)| {
@@ -36,8 +38,10 @@ impl PictureSet {
                 HashContent::Bytes => inside(&record.root, &record.file)
                     .and_then(|file| {
                         let mut hash = Sha256::new();
-                        let copied = File::open(file).and_then(|mut f| io::copy(&mut f, &mut hash));
+                        let opened = File::open(&file);
+                        let copied = opened.and_then(|mut f| io::copy(&mut f, &mut hash));
                         copied.map_err(|error| Fault::Undecodable(error.to_string()))?;
+                        check_unchanged(&file, header)?;
                         Ok(format!("{:x}", hash.finalize()))
                     })
                     .map_err(|fault| in_file(record, fault))?,

@@ -36,6 +36,8 @@ pub enum Fault {
     Landmarks(String),
     /// A mask that cannot be read, has not its picture's size, or is not there and must be.
     Mask(String),
+    /// The file was written to after the set was checked.
+    Changed,
 }
 
 impl Fault {
@@ -55,6 +57,7 @@ impl Fault {
             Self::OneClass => "one class only",
             Self::Landmarks(_) => "landmarks",
             Self::Mask(_) => "mask",
+            Self::Changed => "changed",
         }
     }
 
@@ -78,6 +81,7 @@ impl Fault {
             Self::OneClass => "add the pictures of the other class, or set `both_classes` to false",
             Self::Landmarks(_) => "make the landmarks anew, or set `landmarks` to `ignore`",
             Self::Mask(_) => "make the mask anew, or set `masks` to `ignore`",
+            Self::Changed => "begin again when nothing is written to the data any more",
         }
     }
 }
@@ -110,6 +114,7 @@ impl fmt::Display for Fault {
             Self::OneClass => f.write_str("has pictures of one class only"),
             Self::Landmarks(why) => write!(f, "has unusable landmarks: {}", Printable(why)),
             Self::Mask(why) => write!(f, "has an unusable mask: {}", Printable(why)),
+            Self::Changed => f.write_str("has changed since the set was checked"),
         }
     }
 }

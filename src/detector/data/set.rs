@@ -195,12 +195,12 @@ impl PictureSet {
     ///
     /// # Errors
     ///
-    /// [`Error::File`] where the file has changed since the check and cannot be used any more;
-    /// [`Error::Setting`] for an index that is not below [`len`](Self::len).
+    /// [`Error::File`] where the file has changed since the check, by its size or the time at which it
+    /// was last written to, and where it cannot be read; [`Error::Setting`] for an index that is not below [`len`](Self::len).
     pub fn picture(&self, index: usize) -> Result<Picture> {
-        let record = &self.entry(index)?.record;
+        let Entry { record, header } = self.entry(index)?;
         let pixels = inside(&record.root, &record.file)
-            .and_then(|file| decode::picture(&file))
+            .and_then(|file| decode::unchanged(&file, header))
             .map_err(|fault| in_file(record, fault))?;
         Ok(Picture {
             pixels,
@@ -413,6 +413,39 @@ mod tests {
         set.records().map(|record| &*record.id).collect()
     }
 
+    #[test]
+    fn a_picture_that_has_changed_since_the_check_is_named() {
+        let (_folder, set) = set(&SHARED);
+        assert!(set.picture(0).is_ok());
+        let hash = set.hash(HashContent::Bytes).unwrap();
+        let file = &set.records().next().unwrap().file;
+        let (bytes, shade) = (std::fs::read(file).unwrap(), image::Rgb([9, 8, 7]));
+        let refused = |expected: &str| {
+            for error in [
+                set.picture(0).unwrap_err(),
+                set.hash(HashContent::Bytes).unwrap_err(),
+            ] {
+                let named = matches!(&error, Error::File { path, .. } if path == file);
+                assert!(named && error.to_string().contains(expected), "{error}");
+            }
+            assert!(set.picture(1).is_ok());
+        };
+        // Another picture, the same one anew, and one that is cut short or gone.
+        RgbImage::from_pixel(40, 30, shade).save(file).unwrap();
+        refused("has changed since the set was checked");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        std::fs::write(file, &bytes).unwrap();
+        refused("has changed since the set was checked");
+        std::fs::write(file, &bytes[..20]).unwrap();
+        refused("has changed since the set was checked");
+        std::fs::remove_file(file).unwrap();
+        refused("does not exist");
+        std::fs::write(file, &bytes).unwrap();
+        let again = Listing::new(set.records().map(|record| (**record).clone()).collect());
+        let again = again.check(&CheckConfig::new()).unwrap();
+        assert_eq!(again.hash(HashContent::Bytes).unwrap(), hash);
+    }
+
     const SHARED: [(&str, Label, &str); 6] = [
         ("a/0.png", Label::Real, "youtube"),
         ("a/1.png", Label::Real, "youtube"),
@@ -535,11 +568,12 @@ mod tests {
             assert_ne!(hash, one.subset(&[0, 1, 2]).unwrap().hash(content).unwrap());
         }
         let file = folder.path().join("a/0.png");
-        let mut bytes = std::fs::read(&file).unwrap();
-        *bytes.last_mut().unwrap() ^= 1;
-        std::fs::write(&file, bytes).unwrap();
+        let other = RgbImage::from_pixel(4, 3, image::Rgb([1, 2, 3]));
+        other.save(file).unwrap();
+        let records = one.records().map(|record| (**record).clone()).collect();
+        let changed = Listing::new(records).check(&CheckConfig::new()).unwrap();
         let hash = |set: &PictureSet| set.hash(HashContent::Bytes).unwrap();
-        assert_ne!(hash(&one), hash(&two));
+        assert_ne!(hash(&changed), hash(&two));
     }
 
     #[test]
