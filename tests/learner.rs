@@ -30,10 +30,13 @@ use burn::{
 };
 use roga::{
     BoxError, Error,
-    aggregation::UpGrad,
+    aggregation::{Aggregator, DomainStatistics, GroupDro, Needs, UpGrad},
     alignment::AlignmentConfig,
     domain::{DomainBatches, DomainDataLoader, DomainDataLoaderBuilder},
-    optim::{AggregationConfig, Evaluation, RobustGradientAlignmentConfig, Schedule, StepReport},
+    optim::{
+        AggregationConfig, Evaluation, RobustGradient, RobustGradientAlignmentConfig, Schedule,
+        StepReport,
+    },
     train::{RobustTrainStep, StepInput, StepMetric, StepOutput},
 };
 
@@ -175,6 +178,38 @@ fn net(interrupter: &Interrupter) -> Net {
     net_of(&config(), interrupter)
 }
 
+/// A method of the caller's own: GroupDRO under another name.
+#[derive(Debug)]
+struct Own;
+
+impl Aggregator for Own {
+    fn needs(&self) -> Needs {
+        Needs::Losses
+    }
+
+    fn coefficients(
+        &self,
+        domains: &DomainStatistics<'_>,
+        state: &mut Vec<f64>,
+    ) -> roga::Result<Vec<f64>> {
+        GroupDro { eta: 0.1 }.coefficients(domains, state)
+    }
+}
+
+/// The passes, [`Own`] among them where the settings name it.
+fn gradient_of(config: &RobustGradientAlignmentConfig) -> RobustGradient {
+    let mut gradient = config.init_gradient().unwrap();
+    let own = AggregationConfig::own(&Own).method;
+    if config
+        .aggregation
+        .as_ref()
+        .is_some_and(|it| it.method == own)
+    {
+        gradient.set_aggregator(Own).unwrap();
+    }
+    gradient
+}
+
 /// The same weights at every call.
 fn net_of(config: &RobustGradientAlignmentConfig, interrupter: &Interrupter) -> Net {
     // Tests run side by side, and draw from the same generator.
@@ -182,7 +217,7 @@ fn net_of(config: &RobustGradientAlignmentConfig, interrupter: &Interrupter) -> 
     let _seeded = SEED.lock().unwrap_or_else(PoisonError::into_inner);
     let device = device();
     device.seed(3);
-    let gradient = config.init_gradient().unwrap();
+    let gradient = gradient_of(config);
     let net = Net {
         first: LinearConfig::new(2, 8).init(&device),
         norm: BatchNormConfig::new(8).init(&device),
@@ -338,6 +373,18 @@ fn alignment_and_aggregation_are_those_of_the_plain_loop() {
         let set = |run: &mut Run| run.config = config.clone();
         assert_eq!(trained(set, single()), expected, "{config}");
     }
+}
+
+#[test]
+fn an_aggregation_of_ones_own_is_the_built_in_one() {
+    let built_in = RobustGradientAlignmentConfig::group_dro(0.1);
+    let aggregation = AggregationConfig::own(&Own);
+    let own = RobustGradientAlignmentConfig::erm().with_aggregation(Some(aggregation));
+    let (expected, _) = plain_loop_of(&built_in, &loader(0, &[]), 2);
+    let set = |run: &mut Run| run.config = own.clone();
+    assert_eq!(trained(set, single()), expected);
+    let mean = |run: &mut Run| run.config = RobustGradientAlignmentConfig::erm();
+    assert_ne!(trained(mean, single()), expected);
 }
 
 #[test]

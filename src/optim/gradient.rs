@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     Error, Result,
+    aggregation::{Aggregation, Aggregator, not_handed_over},
     alignment::{Alignment, AlignmentLoss},
     domain::{Concat, DomainBatches, JoinedBatch},
     gradient::squared_norm,
@@ -50,6 +51,8 @@ pub struct RobustGradient {
     config: RobustGradientAlignmentConfig,
     /// The caller's, where the settings name one.
     own_alignment_loss: Option<Arc<dyn AlignmentLoss>>,
+    /// Likewise.
+    own_aggregator: Option<Arc<dyn Aggregator>>,
     state: Arc<State>,
 }
 
@@ -84,6 +87,7 @@ impl RobustGradient {
         Self {
             config,
             own_alignment_loss: None,
+            own_aggregator: None,
             state: Arc::new(state),
         }
     }
@@ -92,6 +96,7 @@ impl RobustGradient {
     pub(crate) fn split_off(&self, progress: Progress) -> Self {
         Self {
             own_alignment_loss: self.own_alignment_loss.clone(),
+            own_aggregator: self.own_aggregator.clone(),
             ..Self::resumed(self.config.clone(), progress)
         }
     }
@@ -146,6 +151,28 @@ impl RobustGradient {
             });
         }
         self.own_alignment_loss = Some(Arc::new(loss));
+        Ok(())
+    }
+
+    /// Hands over the aggregation of the caller's own that the settings name: see
+    /// [`AggregationConfig::own`](super::AggregationConfig::own).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Setting`] where the settings name another, or none, or where it refuses its own
+    /// parameters.
+    pub fn set_aggregator(&mut self, aggregator: impl Aggregator + 'static) -> Result<()> {
+        let config = self.config.aggregation.as_ref();
+        let named = config.map(|config| &config.method);
+        if named != Some(&Aggregation::own(&aggregator)) {
+            return Err(Error::Setting {
+                field: "aggregation.method",
+                rule: "be the one that is handed over, `AggregationConfig::own(&aggregator)`",
+                value: format!("{named:?}, and {aggregator:?} is handed over"),
+            });
+        }
+        aggregator.check()?;
+        self.own_aggregator = Some(Arc::new(aggregator));
         Ok(())
     }
 
@@ -242,7 +269,7 @@ impl RobustGradient {
         let lr = self.learning_rate();
         let perturbation = Perturbation::new(&self.config, model, self.config.factors(step, lr)?)?;
         let plan = Plan::new(&self.config, &perturbation, &weights, step)?;
-        let aggregating = self.aggregating();
+        let aggregating = self.aggregating()?;
         let mut at = At {
             model,
             weights: &weights,
@@ -290,10 +317,19 @@ impl RobustGradient {
         kept.unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The aggregation of a step.
-    fn aggregating(&self) -> Option<Aggregating<'_>> {
-        let config = self.config.aggregation.as_ref()?;
-        Aggregating::new(config, self.kept().clone())
+    /// The aggregation of a step, where it is not the mean.
+    fn aggregating(&self) -> Result<Option<Aggregating<'_>>> {
+        let Some(config) = &self.config.aggregation else {
+            return Ok(None);
+        };
+        let method: &dyn Aggregator = match (&config.method, &self.own_aggregator) {
+            (Aggregation::Mean(_), _) => return Ok(None),
+            (Aggregation::Own(_), Some(own)) => &**own,
+            (Aggregation::Own(_), None) => return Err(not_handed_over()),
+            (built_in, _) => built_in,
+        };
+        let aggregating = Aggregating::new(method, config.of, self.kept().clone());
+        Ok(Some(aggregating))
     }
 
     /// The parts of a step that are made of aggregated clean gradients.

@@ -210,6 +210,8 @@ pub enum Quantity {
     Loss,
     /// The norm of the gradient.
     Gradient,
+    /// Its coefficient in an aggregation.
+    Coefficient,
     /// The weights after the inner steps.
     Weights,
 }
@@ -219,6 +221,7 @@ impl std::fmt::Display for NonFinite {
         let quantity = match self.quantity {
             Quantity::Loss => "loss",
             Quantity::Gradient => "gradient",
+            Quantity::Coefficient => "coefficient",
             Quantity::Weights => "distance of the weights",
         };
         match &self.domain {

@@ -333,7 +333,7 @@ fn inject_everywhere(config: &Config, bad: f32, quantity: Quantity, device: &bur
                         (false, _) => loss,
                         (true, Quantity::Loss) => loss * bad,
                         // √(w − w) is 0 with an infinite derivative; 0 · ∞ is NaN.
-                        (true, Quantity::Gradient | Quantity::Weights) => {
+                        (true, _) => {
                             let weight = net.second.weight.val();
                             let zero = (weight.clone() - weight.detach()).sum();
                             let factor = if bad.is_nan() { 0.0 } else { bad.signum() };
