@@ -266,6 +266,8 @@ struct Run<'a> {
     directory: &'a Path,
     fails_on: Option<usize>,
     config: RobustGradientAlignmentConfig,
+    /// Whether checkpoints hold what steps keep.
+    keeps: bool,
 }
 
 impl<'a> Run<'a> {
@@ -278,6 +280,7 @@ impl<'a> Run<'a> {
             directory,
             fails_on: None,
             config: config(),
+            keeps: false,
         }
     }
 
@@ -305,7 +308,11 @@ impl<'a> Run<'a> {
         let mut net = net_of(&self.config, &training.interrupter());
         net.fails_on = self.fails_on;
         let seen = net.seen.clone();
-        let result = training.launch(Learner::new(net, optimizer(), schedule()));
+        let schedule = match self.keeps {
+            true => net.robust.checkpointed_with(schedule()),
+            false => schedule(),
+        };
+        let result = training.launch(Learner::new(net, optimizer(), schedule));
         let seen = std::mem::take(&mut *seen.lock().unwrap());
         (result, seen)
     }
@@ -511,6 +518,31 @@ fn resumed_equals_uninterrupted() {
         assert_eq!(resumed(2 * STEPS), expected);
         // The place in the data is not part of a checkpoint.
         assert_ne!(resumed(0), expected);
+    }
+}
+
+#[test]
+fn what_an_aggregation_keeps_is_in_the_checkpoints() {
+    let set = |run: &mut Run, keeps: bool| {
+        // Of clean and of perturbed gradients, so that both are kept.
+        let aggregation = AggregationConfig::new(GroupDro { eta: 0.5 }.into());
+        run.config = config().with_aggregation(Some(aggregation));
+        (run.epochs, run.keeps) = (4, keeps);
+    };
+    let expected = trained(|run| set(run, true), single());
+    // The learning rates are the scheduler's own.
+    assert_eq!(trained(|run| set(run, false), single()), expected);
+    for (keeps, alike) in [(true, true), (false, false)] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut run = Run::new(single(), directory.path());
+        set(&mut run, keeps);
+        run.epochs = 2;
+        run.launch();
+        let mut run = Run::new(single(), directory.path());
+        set(&mut run, keeps);
+        run.resume = Some(2);
+        run.loader.set_position(2 * STEPS as u64);
+        assert_eq!(weights(&run.launch().0.model) == expected, alike, "{keeps}");
     }
 }
 

@@ -31,11 +31,12 @@ pub enum Aggregated {
 /// # Cost
 ///
 /// No further pass. A method that looks at losses or at the Gram matrix waits for the device once more
-/// for the clean gradients, and once for the perturbed ones. For the clean ones and the ascent, one
-/// gradient more in memory; for the perturbed ones, $K$ of them. What
-/// a method keeps from step to step ([`GroupDro`](crate::aggregation::GroupDro)), for clean and for perturbed
+/// for the clean gradients, and once for the perturbed ones. In memory: for the clean ones and the
+/// ascent, one gradient more; for the perturbed ones, $K - 2$ more at a point that all domains share,
+/// and none where each has its own, since the clean gradients have gone by then. What a method keeps
+/// from step to step ([`GroupDro`](crate::aggregation::GroupDro)), for clean and for perturbed
 /// gradients by themselves, is in the training's record, and a skipped step leaves it as it was; burn's
-/// own checkpoints do not hold it. With
+/// own checkpoints hold it with `RobustTrainStep::checkpointed_with`. With
 /// [`step_joined`](super::RobustGradientAlignment::step_joined), the passes whose gradients are
 /// aggregated stay by themselves.
 ///

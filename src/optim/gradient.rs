@@ -111,6 +111,17 @@ impl RobustGradient {
         }
     }
 
+    /// Goes on from this progress, with all clones.
+    #[cfg(feature = "train")]
+    pub(crate) fn resume(&self, progress: Progress) {
+        let state = &self.state;
+        state.steps.store(progress.steps, Ordering::Relaxed);
+        state.skipped.store(progress.skipped, Ordering::Relaxed);
+        let since = progress.skipped_since;
+        state.skipped_since.store(since, Ordering::Relaxed);
+        *self.kept() = progress.kept;
+    }
+
     /// The settings.
     pub fn config(&self) -> &RobustGradientAlignmentConfig {
         &self.config
