@@ -23,26 +23,34 @@ pub fn evaluate(
     restart: bool,
 ) -> Result<(), Box<dyn Error>> {
     let detector = Detector::open(detector_path, &device(&settings.device)?)?;
-    let settings = Settings {
-        backbone: detector.config.backbone,
-        size: detector.config.encode.size,
-        grey: detector.config.encode.grey,
-        ..settings.clone()
-    };
-    output::prepare(output, "evaluate", &settings, restart)?;
-    let progress = Progress::new();
-    progress.say("the pictures are made or listed");
-    let data = Data::to_test(&settings)?;
-    detector.check_unseen(&data.test)?;
-    let provenance = Provenance {
-        detector: Some(fs::canonicalize(detector_path)?),
-        ..Provenance::new("evaluate", &data)
-    };
-    provenance.write(output)?;
+    let settings = detector.fitted(settings);
+    Progress::new().say("the pictures are made or listed");
+    let of = (detector_path, &detector);
+    let data = unseen("evaluate", of, &settings, output, restart)?;
     let normalization = detector.config.backbone.normalization();
     let scores = training::score(&detector.net, normalization, &data.test, settings.threads)?;
     Scores::write(&output.join("scores.csv"), &scores)?;
     write(&scores, output)
+}
+
+/// The pictures of a command that looks at a detector with people whom it has never seen, and what
+/// its results are from in its folder.
+pub fn unseen(
+    command: &str,
+    (path, detector): (&Path, &Detector),
+    settings: &Settings,
+    output: &Path,
+    restart: bool,
+) -> Result<Data, Box<dyn Error>> {
+    output::prepare(output, command, settings, restart)?;
+    let data = Data::to_test(settings)?;
+    detector.check_unseen(&data.test)?;
+    let provenance = Provenance {
+        detector: Some(fs::canonicalize(path)?),
+        ..Provenance::new(command, &data)
+    };
+    provenance.write(output)?;
+    Ok(data)
 }
 
 /// Writes and prints every number of test sets.
