@@ -962,6 +962,147 @@ fn explanations_are_pictures_side_by_side() {
     );
 }
 
+// Diagnoses.
+
+/// `diagnose` with the shared detector, on the data of its training.
+fn diagnose(folder: &Path, arguments: &str) -> Command {
+    let mut command = tiny(folder, "diagnose --batches 2 --points 3");
+    command.arg(detector()).args(arguments.split_whitespace());
+    command
+}
+
+#[test]
+fn a_diagnosis_is_numbers_and_pictures() {
+    let folder = folder("diagnose");
+    let said = ok(&mut diagnose(&folder, "--output found"));
+    assert_all(
+        &said,
+        &[
+            "face-swap, self-blending",
+            "random, seed 1",
+            "all, pooled",
+            "Gradients over training",
+            "are in found",
+        ],
+    );
+    let found = folder.join("found");
+    let text = fs::read_to_string(found.join("diagnosis.txt")).unwrap();
+    assert!(said.contains(&text));
+    let conflict = json(&found.join("conflict.json"));
+    assert_eq!(conflict["steps"], 2);
+    let pairs = conflict["pairs"].as_array().unwrap();
+    // Of four domains.
+    assert_eq!(pairs.len(), 6);
+    for pair in pairs {
+        let cosine = pair["cosine"]["mean"].as_f64().unwrap();
+        assert!((-1.0..=1.0).contains(&cosine) && cosine != 0.0, "{pair}");
+    }
+    let sharpness = json(&found.join("sharpness.json"));
+    assert_eq!(sharpness["rho"], 0.05);
+    assert_eq!(sharpness["domains"].as_array().unwrap().len(), 4);
+    let landscape = json(&found.join("landscape.json"));
+    let losses = landscape["losses"].as_array().unwrap();
+    assert_eq!(losses.len(), 4);
+    let grid = losses[0].as_array().unwrap();
+    assert!(grid.len() == 3 && grid[0].as_array().unwrap().len() == 3);
+    // Every step of the training.
+    let training = json(&found.join("training-conflict.json"));
+    assert_eq!(training["steps"], 3);
+    let pictures = [
+        "cosines",
+        "landscape",
+        "training-cosines",
+        "training-cosine-curves",
+    ];
+    for picture in pictures {
+        let svg = fs::read_to_string(found.join(format!("{picture}.svg"))).unwrap();
+        assert!(
+            svg.starts_with("<svg") && svg.contains("</svg>"),
+            "{picture}"
+        );
+    }
+    // The same again, number for number.
+    ok(&mut diagnose(&folder, "--output again"));
+    for name in ["conflict.json", "sharpness.json", "landscape.json"] {
+        assert_eq!(
+            json(&found.join(name)),
+            json(&folder.join("again").join(name))
+        );
+    }
+}
+
+#[test]
+fn a_landscape_goes_towards_the_ascents_of_domains() {
+    let folder = folder("diagnose-towards");
+    ok(&mut diagnose(
+        &folder,
+        "--towards mouth,face-swap --rho 0.1 --output two",
+    ));
+    let landscape = json(&folder.join("two/landscape.json"));
+    for (axis, domain) in [("first", "mouth"), ("second", "face-swap")] {
+        let axis = &landscape[axis];
+        assert_eq!(axis["direction"]["Ascent"]["domain"], domain);
+        let norm = axis["norm"].as_f64().unwrap();
+        assert!((norm - 0.1).abs() < 1e-5, "{norm}");
+    }
+    // At a point that a domain's gradient leads to, its loss is higher.
+    let mouth = landscape["domains"].as_array().unwrap();
+    let mouth = mouth.iter().position(|name| name == "mouth").unwrap();
+    let row = &landscape["losses"][mouth][1];
+    assert!(row[2].as_f64() > row[1].as_f64(), "{row}");
+
+    // Weights alone, without the training's steps, and a line.
+    let copy = folder.join("alone");
+    fs::create_dir(&copy).unwrap();
+    for file in ["weights.bpk", "detector.toml", "people.json"] {
+        fs::copy(detector().join(file), copy.join(file)).unwrap();
+    }
+    let said = ok(&mut tiny(
+        &folder,
+        "diagnose alone --batches 1 --points 3 --towards mouth --output one",
+    ));
+    assert_all(&said, &["nothing over training", "steps.csv"]);
+    assert_eq!(
+        json(&folder.join("one/landscape.json"))["second"],
+        Value::Null
+    );
+    assert!(!folder.join("one/training-cosines.svg").exists());
+}
+
+#[test]
+fn a_diagnosis_that_cannot_be_made_is_refused() {
+    let folder = folder("diagnose-refused");
+    let error = refused(&mut tiny(&folder, "diagnose no-such"));
+    assert_all(&error, &["no-such", "a detector is a folder with"]);
+    for (arguments, pieces) in [
+        ("--data no-such", &["no-such"][..]),
+        ("--towards no-such", &["--towards", "mouth", "no-such"]),
+        ("--towards mouth,mouth", &["second", "another than first"]),
+        ("--towards a,b,c", &["--towards", "one or two", "is 3"]),
+        ("--points 4", &["points", "odd", "4"]),
+        ("--extent 0", &["extent", "above 0"]),
+        ("--batches 0", &["--batches", "at least 1"]),
+        ("--rho 0", &["--rho", "above 0"]),
+        (
+            "--split-seed 2",
+            &["nobody must be trained on and tested on"],
+        ),
+    ] {
+        let mut command = tiny(&folder, "diagnose");
+        command.arg(detector()).args(arguments.split_whitespace());
+        assert_all(&refused(&mut command), pieces);
+    }
+    // Steps that somebody has written over.
+    let copy = folder.join("copy");
+    fs::create_dir(&copy).unwrap();
+    for file in ["weights.bpk", "detector.toml", "people.json"] {
+        fs::copy(detector().join(file), copy.join(file)).unwrap();
+    }
+    fs::write(copy.join("steps.csv"), "step,loss a,norm a\nx,1,1\n").unwrap();
+    let error = refused(&mut tiny(&folder, "diagnose copy --batches 1 --points 3"));
+    assert_all(&error, &["steps.csv", "`x` is no step"]);
+}
+
 // Reports and repetitions.
 
 #[test]

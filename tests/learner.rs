@@ -30,10 +30,13 @@ use burn::{
 };
 use roga::{
     BoxError, Error,
-    aggregation::UpGrad,
+    aggregation::{Aggregator, DomainStatistics, GroupDro, Needs, UpGrad},
     alignment::AlignmentConfig,
     domain::{DomainBatches, DomainDataLoader, DomainDataLoaderBuilder},
-    optim::{AggregationConfig, Evaluation, RobustGradientAlignmentConfig, Schedule, StepReport},
+    optim::{
+        AggregationConfig, Evaluation, RobustGradient, RobustGradientAlignmentConfig, Schedule,
+        StepReport,
+    },
     train::{RobustTrainStep, StepInput, StepMetric, StepOutput},
 };
 
@@ -175,6 +178,38 @@ fn net(interrupter: &Interrupter) -> Net {
     net_of(&config(), interrupter)
 }
 
+/// A method of the caller's own: GroupDRO under another name.
+#[derive(Debug)]
+struct Own;
+
+impl Aggregator for Own {
+    fn needs(&self) -> Needs {
+        Needs::Losses
+    }
+
+    fn coefficients(
+        &self,
+        domains: &DomainStatistics<'_>,
+        state: &mut Vec<f64>,
+    ) -> roga::Result<Vec<f64>> {
+        GroupDro { eta: 0.1 }.coefficients(domains, state)
+    }
+}
+
+/// The passes, [`Own`] among them where the settings name it.
+fn gradient_of(config: &RobustGradientAlignmentConfig) -> RobustGradient {
+    let mut gradient = config.init_gradient().unwrap();
+    let own = AggregationConfig::own(&Own).method;
+    if config
+        .aggregation
+        .as_ref()
+        .is_some_and(|it| it.method == own)
+    {
+        gradient.set_aggregator(Own).unwrap();
+    }
+    gradient
+}
+
 /// The same weights at every call.
 fn net_of(config: &RobustGradientAlignmentConfig, interrupter: &Interrupter) -> Net {
     // Tests run side by side, and draw from the same generator.
@@ -182,7 +217,7 @@ fn net_of(config: &RobustGradientAlignmentConfig, interrupter: &Interrupter) -> 
     let _seeded = SEED.lock().unwrap_or_else(PoisonError::into_inner);
     let device = device();
     device.seed(3);
-    let gradient = config.init_gradient().unwrap();
+    let gradient = gradient_of(config);
     let net = Net {
         first: LinearConfig::new(2, 8).init(&device),
         norm: BatchNormConfig::new(8).init(&device),
@@ -231,6 +266,8 @@ struct Run<'a> {
     directory: &'a Path,
     fails_on: Option<usize>,
     config: RobustGradientAlignmentConfig,
+    /// Whether checkpoints hold what steps keep.
+    keeps: bool,
 }
 
 impl<'a> Run<'a> {
@@ -243,6 +280,7 @@ impl<'a> Run<'a> {
             directory,
             fails_on: None,
             config: config(),
+            keeps: false,
         }
     }
 
@@ -270,7 +308,11 @@ impl<'a> Run<'a> {
         let mut net = net_of(&self.config, &training.interrupter());
         net.fails_on = self.fails_on;
         let seen = net.seen.clone();
-        let result = training.launch(Learner::new(net, optimizer(), schedule()));
+        let schedule = match self.keeps {
+            true => net.robust.checkpointed_with(schedule()),
+            false => schedule(),
+        };
+        let result = training.launch(Learner::new(net, optimizer(), schedule));
         let seen = std::mem::take(&mut *seen.lock().unwrap());
         (result, seen)
     }
@@ -338,6 +380,18 @@ fn alignment_and_aggregation_are_those_of_the_plain_loop() {
         let set = |run: &mut Run| run.config = config.clone();
         assert_eq!(trained(set, single()), expected, "{config}");
     }
+}
+
+#[test]
+fn an_aggregation_of_ones_own_is_the_built_in_one() {
+    let built_in = RobustGradientAlignmentConfig::group_dro(0.1);
+    let aggregation = AggregationConfig::own(&Own);
+    let own = RobustGradientAlignmentConfig::erm().with_aggregation(Some(aggregation));
+    let (expected, _) = plain_loop_of(&built_in, &loader(0, &[]), 2);
+    let set = |run: &mut Run| run.config = own.clone();
+    assert_eq!(trained(set, single()), expected);
+    let mean = |run: &mut Run| run.config = RobustGradientAlignmentConfig::erm();
+    assert_ne!(trained(mean, single()), expected);
 }
 
 #[test]
@@ -464,6 +518,31 @@ fn resumed_equals_uninterrupted() {
         assert_eq!(resumed(2 * STEPS), expected);
         // The place in the data is not part of a checkpoint.
         assert_ne!(resumed(0), expected);
+    }
+}
+
+#[test]
+fn what_an_aggregation_keeps_is_in_the_checkpoints() {
+    let set = |run: &mut Run, keeps: bool| {
+        // Of clean and of perturbed gradients, so that both are kept.
+        let aggregation = AggregationConfig::new(GroupDro { eta: 0.5 }.into());
+        run.config = config().with_aggregation(Some(aggregation));
+        (run.epochs, run.keeps) = (4, keeps);
+    };
+    let expected = trained(|run| set(run, true), single());
+    // The learning rates are the scheduler's own.
+    assert_eq!(trained(|run| set(run, false), single()), expected);
+    for (keeps, alike) in [(true, true), (false, false)] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut run = Run::new(single(), directory.path());
+        set(&mut run, keeps);
+        run.epochs = 2;
+        run.launch();
+        let mut run = Run::new(single(), directory.path());
+        set(&mut run, keeps);
+        run.resume = Some(2);
+        run.loader.set_position(2 * STEPS as u64);
+        assert_eq!(weights(&run.launch().0.model) == expected, alike, "{keeps}");
     }
 }
 

@@ -129,11 +129,13 @@ impl Detector {
             false => path.to_path_buf(),
         };
         let beside = weights.with_file_name(DETECTOR);
+        // Of a path that is nowhere, the name beside it would be no help.
+        let missing = if path.exists() { &beside } else { path };
         let text = limited::read_text(&beside).map_err(|error| {
             format!(
                 "{}: {error}; a detector is a folder with {WEIGHTS} and {DETECTOR}, as `train` \
                  and `compare` write them",
-                beside.display()
+                missing.display()
             )
         })?;
         let failed = |error: String| format!("{}: {error}", beside.display());
@@ -158,6 +160,16 @@ impl Detector {
             device: device.clone(),
             people,
         })
+    }
+
+    /// Settings with the net and the pictures' form that are the detector's.
+    pub fn fitted(&self, settings: &Settings) -> Settings {
+        Settings {
+            backbone: self.config.backbone,
+            size: self.config.encode.size,
+            grey: self.config.encode.grey,
+            ..settings.clone()
+        }
     }
 
     /// Refuses test domains with people whom it was trained on.

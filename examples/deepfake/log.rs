@@ -8,7 +8,10 @@ use std::{
     sync::Arc,
 };
 
-use roga::optim::{Outcome, StepReport};
+use roga::{
+    diagnostic::Conflict,
+    optim::{DomainReport, NonFinite, Outcome, Pass, Passes, Quantity, StepReport},
+};
 
 /// What the curves are drawn from: a column of every step.
 #[derive(Debug, Default, Clone)]
@@ -91,7 +94,7 @@ pub fn read(path: &Path) -> Result<Curves, Box<dyn Error>> {
         let number = |place: usize| row[place].parse().unwrap_or(f64::NAN);
         curves.losses.push(number(loss));
         curves.cosines.push(number(cosine));
-        curves.skipped += usize::from(row[outcome] != *"applied");
+        curves.skipped += usize::from(&row[outcome] != APPLIED);
     }
     Ok(curves)
 }
@@ -99,21 +102,12 @@ pub fn read(path: &Path) -> Result<Curves, Box<dyn Error>> {
 /// The mean cosines of a finished file.
 pub fn domain_cosines(path: &Path) -> Result<DomainCosines, Box<dyn Error>> {
     let mut csv = csv::Reader::from_path(path)?;
-    let header = csv.headers()?.clone();
-    let names: Vec<String> = header
-        .iter()
-        .filter_map(|column| column.strip_prefix("loss ").map(String::from))
-        .collect();
-    let pairs = names.len().checked_mul(names.len().saturating_sub(1));
-    if pairs.is_none_or(|pairs| pairs / 2 > header.len()) {
-        // A few names would be millions of pairs.
-        return Err(format!("{} has no column for each pair of domains", path.display()).into());
-    }
+    let Columns {
+        names,
+        pairs,
+        first,
+    } = Columns::of(csv.headers()?).ok_or_else(|| without_pairs(path))?;
     let mut sums = vec![vec![(0usize, 0.0); names.len()]; names.len()];
-    // The pairs are the last columns, in the order of `header`.
-    let pairs = (0..names.len()).flat_map(|a| (0..a).map(move |b| (a, b)));
-    let pairs: Vec<(usize, usize)> = pairs.collect();
-    let first = header.len() - pairs.len();
     for row in csv.records() {
         let row = row?;
         for (&(a, b), cell) in pairs.iter().zip(row.iter().skip(first)) {
@@ -134,6 +128,112 @@ pub fn domain_cosines(path: &Path) -> Result<DomainCosines, Box<dyn Error>> {
     let means = rows.collect();
     Ok(DomainCosines { names, means })
 }
+
+fn without_pairs(path: &Path) -> String {
+    format!("{} has no column for each pair of domains", path.display())
+}
+
+/// The domains and their pairs, as the columns of a file.
+struct Columns {
+    names: Vec<String>,
+    pairs: Vec<(usize, usize)>,
+    /// The first pair's.
+    first: usize,
+}
+
+impl Columns {
+    /// None where there are not as many columns as pairs: a few names would be millions of them.
+    fn of(header: &csv::StringRecord) -> Option<Self> {
+        let names: Vec<String> = header
+            .iter()
+            .filter_map(|column| column.strip_prefix("loss ").map(String::from))
+            .collect();
+        let pairs = names.len().checked_mul(names.len().saturating_sub(1))? / 2;
+        let first = header.len().checked_sub(pairs)?;
+        // The pairs are the last columns, in the order of `header`.
+        let pairs = (0..names.len()).flat_map(|a| (0..a).map(move |b| (a, b)));
+        Some(Self {
+            first,
+            names,
+            pairs: pairs.collect(),
+        })
+    }
+
+    /// A row as the report that it is of, as far as gradients are compared by it.
+    fn report(&self, row: &csv::StringRecord) -> Result<StepReport, Box<dyn Error>> {
+        let cell = |place: usize| row.get(place).unwrap_or_default();
+        let number = |place: usize| cell(place).parse().ok();
+        let count = self.names.len();
+        let mut cosines = vec![vec![1.0; count]; count];
+        let mut known = true;
+        for (place, &(a, b)) in self.pairs.iter().enumerate() {
+            known &= !cell(self.first + place).is_empty();
+            let cosine = number(self.first + place).unwrap_or(f64::NAN);
+            (cosines[a][b], cosines[b][a]) = (cosine, cosine);
+        }
+        // Before the pairs, a loss and a norm of every domain.
+        let of_domains = self.first.saturating_sub(2 * count);
+        let domains = self
+            .names
+            .iter()
+            .enumerate()
+            .map(|(place, name)| DomainReport {
+                name: name.as_str().into(),
+                weight: 1.0 / count as f64,
+                loss: number(of_domains + 2 * place).unwrap_or(f64::NAN),
+                gradient_norm: number(of_domains + 2 * place + 1),
+            });
+        let step = cell(0);
+        Ok(StepReport {
+            step: step.parse().map_err(|_| format!("`{step}` is no step"))?,
+            rho: 0.0,
+            gamma: 0.0,
+            domains: domains.collect(),
+            cosines: known.then_some(cosines),
+            conflicts: None,
+            points: Vec::new(),
+            alignment: None,
+            aggregation: None,
+            mean_gradient_norm: None,
+            update_gradient_norm: 0.0,
+            passes: Passes {
+                clean: count,
+                perturbed: 0,
+                alignment: 0,
+                calls: count,
+            },
+            outcome: match cell(OUTCOME) {
+                APPLIED => Outcome::Applied,
+                // For what, its text alone knows.
+                _ => Outcome::Skipped(NonFinite {
+                    domain: None,
+                    pass: Pass::Clean,
+                    quantity: Quantity::Gradient,
+                }),
+            },
+        })
+    }
+}
+
+/// How the domains' gradients stood to each other over the training of a finished file.
+pub fn conflict(path: &Path) -> Result<Conflict, Box<dyn Error>> {
+    let failed = |error: Box<dyn Error>| format!("{}: {error}", path.display());
+    let mut csv = csv::Reader::from_path(path).map_err(|error| failed(error.into()))?;
+    let mut conflict = Conflict::new();
+    let mut read = || -> Result<(), Box<dyn Error>> {
+        let columns = Columns::of(csv.headers()?).ok_or_else(|| without_pairs(path))?;
+        for row in csv.records() {
+            conflict.add(&columns.report(&row?)?)?;
+        }
+        Ok(())
+    };
+    read().map_err(failed)?;
+    Ok(conflict)
+}
+
+/// The place of the column that says what became of a step, and what it says of one that counts.
+const OUTCOME: usize = 4;
+const APPLIED: &str = "applied";
 
 fn header(domains: &[Arc<str>]) -> Vec<String> {
     let mut header: Vec<String> = [
@@ -177,7 +277,7 @@ fn row(lr: f64, report: &StepReport) -> Vec<String> {
         report.rho.to_string(),
         report.gamma.to_string(),
         match &report.outcome {
-            Outcome::Applied => "applied".into(),
+            Outcome::Applied => APPLIED.into(),
             Outcome::Skipped(reason) => reason.to_string(),
         },
         report.mean_loss().to_string(),
@@ -241,6 +341,42 @@ mod tests {
             "{said}"
         );
         assert!(read(&path).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn gradients_over_training_are_those_of_the_reports() -> Result<(), Box<dyn Error>> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("steps.csv");
+        let names = ["a", "a a", "b"];
+        let mut log = StepLog::create(&path, &names.map(Arc::from))?;
+        let header = header(&names.map(Arc::from));
+        let columns = Columns::of(&csv::StringRecord::from(header.clone())).unwrap();
+        let mut expected = Conflict::new();
+        for step in 0..5u64 {
+            let cell = |place: usize| match place {
+                0 => step.to_string(),
+                OUTCOME if step == 3 => "skipped".into(),
+                OUTCOME => APPLIED.into(),
+                place => ((place as f64 * (step + 2) as f64).sin()).to_string(),
+            };
+            let cells: Vec<String> = (0..header.len()).map(cell).collect();
+            let report = columns.report(&csv::StringRecord::from(cells))?;
+            log.push(0.1, &report)?;
+            expected.add(&report)?;
+        }
+        log.flush()?;
+        let found = conflict(&path)?;
+        assert_eq!(found, expected);
+        assert_eq!((found.steps(), found.skipped()), (4, 1));
+        // Of "a" and "b": the last pair but one.
+        let of = |step: f64| ((header.len() - 2) as f64 * (step + 2.0)).sin();
+        let mean = [0.0, 1.0, 2.0, 4.0].map(of).iter().sum::<f64>() / 4.0;
+        assert!((found.cosines()[2][0] - mean).abs() < 1e-12);
+        let loss = found.domains()[0].loss.mean().unwrap();
+        let of = |step: f64| (14.0 * (step + 2.0)).sin();
+        let mean = [0.0, 1.0, 2.0, 4.0].map(of).iter().sum::<f64>() / 4.0;
+        assert!((loss - mean).abs() < 1e-12);
         Ok(())
     }
 }

@@ -37,8 +37,8 @@ use std::{error::Error, io, path::PathBuf, process::ExitCode};
 use clap::{Args, Parser, Subcommand};
 
 use command::{
-    explain::ExplainArgs, forge::ForgeArgs, frames::FramesArgs, inspect::InspectArgs,
-    predict::PredictArgs,
+    diagnose::DiagnoseArgs, explain::ExplainArgs, forge::ForgeArgs, frames::FramesArgs,
+    inspect::InspectArgs, predict::PredictArgs,
 };
 use settings::{Flags, Settings};
 
@@ -65,6 +65,13 @@ enum Command {
     Evaluate {
         /// The folder of a training, with weights.bpk and detector.toml
         detector: PathBuf,
+        #[command(flatten)]
+        run: Run,
+    },
+    /// Tell whether domains conflict at a trained detector, how sharp it is, and draw its losses
+    Diagnose {
+        #[command(flatten)]
+        args: DiagnoseArgs,
         #[command(flatten)]
         run: Run,
     },
@@ -108,7 +115,8 @@ struct Run {
     #[command(flatten)]
     flags: Flags,
     /// Where the results are written: by default `deepfake-results`, of train `deepfake-detector`, of
-    /// evaluate `deepfake-evaluation`. What the same command has left there, it goes on with
+    /// evaluate `deepfake-evaluation`, of diagnose `deepfake-diagnosis`. What the same command has left
+    /// there, it goes on with
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
     /// Begin anew, whatever is in the output folder
@@ -155,6 +163,11 @@ fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
             let settings = Settings::load(&run.flags)?;
             let output = run.output.unwrap_or("deepfake-evaluation".into());
             command::evaluate::evaluate(&detector, &settings, &output, run.restart)
+        }
+        Command::Diagnose { args, run } => {
+            let settings = Settings::load(&run.flags)?;
+            let output = run.output.unwrap_or("deepfake-diagnosis".into());
+            command::diagnose::diagnose(&args, &settings, &output, run.restart)
         }
         Command::Predict(args) => command::predict::predict(&args),
         Command::Explain(args) => command::explain::explain(&args),

@@ -102,6 +102,14 @@ pub struct Files {
     finished: PathBuf,
 }
 
+/// The folder of a training, by itself or by its weights.
+pub fn folder(path: &Path) -> PathBuf {
+    match path.is_dir() {
+        true => path.into(),
+        false => path.parent().unwrap_or(Path::new("")).into(),
+    }
+}
+
 impl Files {
     pub fn new(folder: &Path) -> Self {
         Self {
@@ -144,7 +152,7 @@ impl Files {
 
 /// How many seconds a forward and backward over a step's mini-batches takes.
 pub fn time_pass(job: &Job) -> Result<f64, Box<dyn Error>> {
-    let loader = loader(job)?;
+    let loader = augmented_loader(job)?;
     let net = job.start.clone().train();
     let domains = loader.iter().next().ok_or("there is no step")??;
     let mut seconds = 0.0;
@@ -232,7 +240,7 @@ struct Training<'a> {
 
 impl<'a> Training<'a> {
     fn begin(job: &'a Job<'a>, files: &'a Files) -> Result<Self, Box<dyn Error>> {
-        let loader = Rc::new(loader(job)?);
+        let loader = Rc::new(augmented_loader(job)?);
         let mut net = job.start.clone().train();
         let config = job.method.config(&job.setting, job.seed);
         let mut optim = config.init(AdamWConfig::new().init())?;
@@ -403,26 +411,43 @@ impl<'a> Training<'a> {
     }
 }
 
-fn loader(job: &Job) -> roga::Result<DomainDataLoader<Item, PictureBatch>> {
-    let settings = job.settings;
-    let device = job.start.devices().remove(0).autodiff();
-    let mut loader =
-        DomainDataLoaderBuilder::new(PictureBatcher(settings.backbone.normalization()))
-            .batch_size(job.batch)
-            .seed(job.seed)
-            .num_workers(settings.threads)
-            .epoch(EpochLength::Steps(job.steps))
-            .set_device(device)
-            .augment(augmentation(&settings.augment)?);
-    for domain in &job.train {
+fn augmented_loader(job: &Job) -> roga::Result<DomainDataLoader<Item, PictureBatch>> {
+    let (settings, length) = (job.settings, EpochLength::Steps(job.steps));
+    loader(
+        job.start,
+        &job.train,
+        settings,
+        (job.batch, job.seed),
+        length,
+    )
+    .augment(augmentation(&settings.augment)?)
+    .build()
+}
+
+/// Steps over domains, half of every batch forged, on the device of a net.
+pub fn loader(
+    net: &Net,
+    domains: &[Domain],
+    settings: &Settings,
+    (batch, seed): (usize, u64),
+    length: EpochLength,
+) -> DomainDataLoaderBuilder<Item, PictureBatch> {
+    let batcher = PictureBatcher(settings.backbone.normalization());
+    let mut loader = DomainDataLoaderBuilder::new(batcher)
+        .batch_size(batch)
+        .seed(seed)
+        .num_workers(settings.threads)
+        .epoch(length)
+        .set_device(net.devices().remove(0).autodiff());
+    for domain in domains {
         let classes: Vec<bool> = domain.about.iter().map(|about| about.forged).collect();
         let source = DomainSource::new(domain.clone()).with_classes(classes);
         loader = loader.domain_with(domain.name.clone(), source);
     }
-    loader.build()
+    loader
 }
 
-fn loss(net: &Net, batch: &PictureBatch) -> Tensor<1> {
+pub fn loss(net: &Net, batch: &PictureBatch) -> Tensor<1> {
     CrossEntropyLossConfig::new()
         .init(&batch.labels.device())
         .forward(net.forward(batch.pictures.clone()), batch.labels.clone())

@@ -61,7 +61,7 @@ pub struct AggregationState {
 ///
 /// [`Error::Setting`] where the method's parameters or the weights cannot work, [`Error::Domains`]
 /// where there is no domain, there are not as many losses, gradients and weights, or the numbers
-/// that the method looks at are not finite, [`Error::Device`]. The state has not changed then.
+/// that the method looks at or finds are not finite, [`Error::Device`]. The state has not changed then.
 pub fn aggregate<M: Module>(
     aggregator: &dyn Aggregator,
     state: &mut AggregationState,
@@ -77,15 +77,41 @@ pub fn aggregate<M: Module>(
     if let Some(gram) = &gram {
         domains = domains.with_gram(gram);
     }
-    let coefficients = aggregator.coefficients(&domains, &mut state.kept)?;
+    let mut kept = state.kept.clone();
+    let coefficients = coefficients_of(aggregator, &domains, &mut kept)?;
+    check_finite(&coefficients)?;
+    let gradient = combined(aggregator, model, weights, &coefficients, gradients)?;
     state.step += 1;
-    Ok(combined(
-        aggregator,
-        model,
-        weights,
-        &coefficients,
-        gradients,
-    ))
+    state.kept = kept;
+    Ok(gradient)
+}
+
+/// What a method finds, once it is known to be one coefficient for each domain.
+pub(crate) fn coefficients_of(
+    aggregator: &dyn Aggregator,
+    domains: &DomainStatistics<'_>,
+    kept: &mut Vec<f64>,
+) -> Result<Vec<f64>> {
+    let coefficients = aggregator.coefficients(domains, kept)?;
+    match coefficients.len() {
+        found if found == domains.len() => Ok(coefficients),
+        found => Err(Error::Setting {
+            field: "aggregation.method",
+            rule: "give one coefficient for each domain",
+            value: format!("{found} for {}", domains.len()),
+        }),
+    }
+}
+
+fn check_finite(coefficients: &[f64]) -> Result<()> {
+    let mut coefficients = coefficients.iter().enumerate();
+    match coefficients.find(|(_, c)| !c.is_finite()) {
+        None => Ok(()),
+        Some((domain, c)) => Err(Error::Domains {
+            rule: "have finite coefficients",
+            found: format!("that of domain {domain} is {c}"),
+        }),
+    }
 }
 
 fn check_domains(weights: &[f64], losses: usize, gradients: usize) -> Result<()> {
@@ -136,21 +162,27 @@ pub(crate) fn combined<M: Module>(
     weights: &[f64],
     coefficients: &[f64],
     gradients: &[GradientsParams],
-) -> GradientsParams {
+) -> Result<GradientsParams> {
     let terms: Vec<(f64, &GradientsParams)> = coefficients.iter().copied().zip(gradients).collect();
     let combined = combine(model, &terms);
-    match aggregator.mask() {
-        None => combined,
-        Some(mask) => {
-            let mut masked = Masked {
-                mask,
-                weights,
-                gradients,
-                combined,
-            };
-            for_each_parameter(model, &mut masked);
-            masked.combined
-        }
+    let Some(mask) = aggregator.mask() else {
+        return Ok(combined);
+    };
+    let mut masked = Masked {
+        mask,
+        weights,
+        gradients,
+        combined,
+        refused: None,
+    };
+    for_each_parameter(model, &mut masked);
+    match masked.refused {
+        None => Ok(masked.combined),
+        Some((found, expected)) => Err(Error::Setting {
+            field: "aggregation.method",
+            rule: "give a mask as long as a parameter's gradient",
+            value: format!("{found} for {expected}"),
+        }),
     }
 }
 
@@ -159,6 +191,8 @@ struct Masked<'a> {
     weights: &'a [f64],
     gradients: &'a [GradientsParams],
     combined: GradientsParams,
+    /// The length of a mask that does not fit, and that of the gradient.
+    refused: Option<(usize, usize)>,
 }
 
 impl OnParameter for Masked<'_> {
@@ -177,7 +211,13 @@ impl OnParameter for Masked<'_> {
             })
             .collect();
         let shape = combined.shape();
+        let length = shape.num_elements();
         let masked = match self.mask.of(self.weights, &gradients) {
+            Some(mask) if mask.dims() != [length] => {
+                let [found] = mask.dims();
+                self.refused.get_or_insert((found, length));
+                combined
+            }
             Some(mask) => (flat(combined) * mask).reshape(shape),
             None => combined,
         };
@@ -284,5 +324,53 @@ mod tests {
             refused(method, &halves, &nan),
             "domains must have finite losses, but that of domain 0 is NaN"
         );
+    }
+
+    /// Of the caller's own: a state that grows, and these coefficients.
+    #[derive(Debug)]
+    struct Own(Vec<f64>);
+
+    impl Aggregator for Own {
+        fn needs(&self) -> Needs {
+            Needs::Nothing
+        }
+
+        fn coefficients(&self, _: &DomainStatistics<'_>, kept: &mut Vec<f64>) -> Result<Vec<f64>> {
+            kept.push(1.0);
+            Ok(self.0.clone())
+        }
+    }
+
+    #[test]
+    fn coefficients_that_are_too_few_or_not_finite_change_no_state() {
+        let device = Device::flex();
+        let model = two(&device);
+        let (losses, gradients) = domains(&model, &device);
+        let mut state = AggregationState::default();
+        let mut of = |coefficients: &[f64]| {
+            let own = Own(coefficients.to_vec());
+            let found = aggregate(&own, &mut state, &model, &[0.5; 2], &losses, &gradients);
+            (found.map_err(|error| error.to_string()), state.clone())
+        };
+        for (coefficients, error) in [
+            (
+                &[0.5][..],
+                "aggregation.method must give one coefficient for each domain, but is 1 for 2",
+            ),
+            (
+                &[0.5, f64::NAN],
+                "domains must have finite coefficients, but that of domain 1 is NaN",
+            ),
+        ] {
+            let (found, state) = of(coefficients);
+            assert_eq!(found.unwrap_err(), error);
+            assert_eq!(state, AggregationState::default());
+        }
+        let (found, state) = of(&[2.0, 0.5]);
+        assert_eq!(
+            numbers(&found.unwrap(), &model),
+            (vec![3.5, 7.0], vec![4.0])
+        );
+        assert_eq!((state.step, &state.kept[..]), (1, &[1.0][..]));
     }
 }

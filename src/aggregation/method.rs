@@ -4,11 +4,11 @@ use super::{
     Aggregator, AndMask, CaGrad, Disam, DomainStatistics, GroupDro, Mask, Mean, Mgda, Needs,
     PcGrad, Sum, UpGrad, VRex,
 };
-use crate::Result;
+use crate::{Error, Result};
 
 macro_rules! aggregation {
     ($($(#[$doc:meta])* $method:ident,)*) => {
-        /// The aggregators of this crate, as a setting.
+        /// The aggregators of this crate, and the name of the caller's own, as a setting.
         ///
         /// Every method is a type with a page of its own; `into` makes it one of these.
         ///
@@ -18,16 +18,21 @@ macro_rules! aggregation {
         /// let aggregation: Aggregation = CaGrad { c: 0.4 }.into();
         /// assert_eq!(aggregation, Aggregation::CaGrad(CaGrad { c: 0.4 }));
         /// ```
-        #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
         #[non_exhaustive]
         pub enum Aggregation {
             $($(#[$doc])* $method($method),)*
+            /// A method of the caller's own, by its `Debug` text: see
+            /// [`AggregationConfig::own`](crate::optim::AggregationConfig::own).
+            Own(String),
         }
 
         impl Aggregation {
-            fn method(&self) -> &dyn Aggregator {
+            /// The method, where it is built in.
+            fn built_in(&self) -> Option<&dyn Aggregator> {
                 match self {
-                    $(Self::$method(method) => method,)*
+                    $(Self::$method(method) => Some(method),)*
+                    Self::Own(_) => None,
                 }
             }
         }
@@ -70,13 +75,30 @@ impl Default for Aggregation {
     }
 }
 
+impl Aggregation {
+    /// A method of the caller's own.
+    pub(crate) fn own(aggregator: &dyn Aggregator) -> Self {
+        Self::Own(format!("{aggregator:?}"))
+    }
+}
+
+/// A method of the caller's own that is not there.
+pub(crate) fn not_handed_over() -> Error {
+    Error::Setting {
+        field: "aggregation.method",
+        rule: "be handed over by `set_aggregator`, since it is the caller's own",
+        value: "not known".into(),
+    }
+}
+
+/// One of the caller's own is a name alone here, and gives no coefficients.
 impl Aggregator for Aggregation {
     fn check(&self) -> Result<()> {
-        self.method().check()
+        self.built_in().map_or(Ok(()), Aggregator::check)
     }
 
     fn needs(&self) -> Needs {
-        self.method().needs()
+        self.built_in().map_or(Needs::Nothing, Aggregator::needs)
     }
 
     fn coefficients(
@@ -84,10 +106,11 @@ impl Aggregator for Aggregation {
         domains: &DomainStatistics<'_>,
         state: &mut Vec<f64>,
     ) -> Result<Vec<f64>> {
-        self.method().coefficients(domains, state)
+        let method = self.built_in().ok_or_else(not_handed_over)?;
+        method.coefficients(domains, state)
     }
 
     fn mask(&self) -> Option<&dyn Mask> {
-        self.method().mask()
+        self.built_in()?.mask()
     }
 }

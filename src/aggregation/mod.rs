@@ -26,7 +26,8 @@
 //!
 //! A domain of weight 0 has the coefficient 0, and plays no part in the others'.
 //!
-//! [`aggregate`] is for loops that make their passes by themselves; [`Aggregation`] is the setting.
+//! [`aggregate`] is for loops that make their passes by themselves; [`Aggregation`] is the setting, and
+//! an [`Aggregator`] of one's own has all that those of this crate have.
 
 mod aggregate;
 mod and_mask;
@@ -43,13 +44,14 @@ mod sum;
 mod upgrad;
 mod vrex;
 
-pub(crate) use aggregate::combined;
 pub use aggregate::{AggregationState, aggregate};
+pub(crate) use aggregate::{coefficients_of, combined};
 pub use and_mask::*;
 pub use cagrad::*;
 pub use disam::*;
 pub use group_dro::*;
 pub use mean::*;
+pub(crate) use method::not_handed_over;
 pub use method::*;
 pub use mgda::Mgda;
 pub use pcgrad::*;
@@ -77,13 +79,16 @@ pub enum Needs {
 /// A way from $K$ gradients to one: $G = m \odot \sum_i c_i\\, g_i$, with a mask $m$ that is 1 for
 /// nearly every method.
 ///
-/// One of one's own, which takes the gradients at the same length:
+/// One of one's own, which takes the gradients at the same length, in the steps of a training and by
+/// itself:
 ///
 /// ```
+/// use burn::optim::AdamWConfig;
 /// use roga::{
 ///     Result,
 ///     aggregation::{Aggregator, DomainStatistics, Needs},
 ///     gradient::GramMatrix,
+///     optim::{AggregationConfig, RobustGradientAlignmentConfig},
 /// };
 ///
 /// #[derive(Debug)]
@@ -101,6 +106,11 @@ pub enum Needs {
 ///     }
 /// }
 ///
+/// let mut optim = RobustGradientAlignmentConfig::erm()
+///     .with_aggregation(Some(AggregationConfig::own(&UnitLengths)))
+///     .init(AdamWConfig::new().init())?;
+/// optim.set_aggregator(UnitLengths)?;
+///
 /// let gram = GramMatrix::from_rows(&[vec![25.0, 21.0], vec![21.0, 225.0]])?;
 /// let domains = DomainStatistics::new(0, &[0.5, 0.5]).with_gram(&gram);
 /// assert_eq!(UnitLengths.coefficients(&domains, &mut Vec::new())?, [0.1, 0.5 / 15.0]);
@@ -116,10 +126,10 @@ pub trait Aggregator: std::fmt::Debug + Send + Sync {
         Ok(())
     }
 
-    /// What [`coefficients`](Self::coefficients) looks at.
+    /// What [`coefficients`](Self::coefficients) looks at: the same at every call.
     fn needs(&self) -> Needs;
 
-    /// The coefficients $c_i$, one for each domain.
+    /// The coefficients $c_i$, one for each domain. One that is not finite skips a step.
     ///
     /// `state` is what the method keeps from step to step. It is empty before the first, belongs
     /// to one training, and is saved with it; most methods leave it empty.
@@ -144,7 +154,7 @@ pub trait Aggregator: std::fmt::Debug + Send + Sync {
 /// no coefficients express.
 pub trait Mask {
     /// $m$ for one parameter, from the weights $p_i$ and its flattened gradients: $K$ tensors of the
-    /// same length, in at least 32 bits. A domain without a gradient for the parameter counts as
+    /// same length as $m$, in at least 32 bits. A domain without a gradient for the parameter counts as
     /// zeros. `None` is 1.
     fn of(&self, weights: &[f64], gradients: &[Tensor<1>]) -> Option<Tensor<1>>;
 }

@@ -63,7 +63,8 @@ pub enum Difference {
 /// # Cost
 ///
 /// One pass over the $K$ mini-batches more for [`Difference::OneSided`], two for
-/// [`Difference::Central`]; a domain whose $v_i$ is zero is left out. Two gradients more in memory.
+/// [`Difference::Central`]; a domain whose $v_i$ is zero is left out. In memory, $K + 5$
+/// copies of the parameters at the most beside ERM, $K + 6$ beside RoGA.
 /// A second wait for the device, since $\varphi'$ is computed on the host.
 ///
 /// # The length of the difference

@@ -154,7 +154,12 @@ impl LandscapeConfig {
         (0..self.points).map(coordinate).collect()
     }
 
-    fn check(&self) -> Result<()> {
+    /// Refuses settings that cannot work, as [`measure`](Self::measure) does.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Setting`], with the field, the rule and the value.
+    pub fn check(&self) -> Result<()> {
         let refused = |field, rule, value| Err(Error::Setting { field, rule, value });
         if !(self.extent.is_finite() && self.extent > 0.0) {
             return refused("extent", "be finite and above 0", self.extent.to_string());

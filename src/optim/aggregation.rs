@@ -3,7 +3,7 @@ use burn::config::Config;
 use super::{Ascent, RobustGradientAlignmentConfig};
 use crate::{
     Error, Result,
-    aggregation::{Aggregation, Aggregator, DomainStatistics},
+    aggregation::{Aggregation, Aggregator, DomainStatistics, coefficients_of},
 };
 
 /// Which gradients of a step are aggregated.
@@ -31,11 +31,12 @@ pub enum Aggregated {
 /// # Cost
 ///
 /// No further pass. A method that looks at losses or at the Gram matrix waits for the device once more
-/// for the clean gradients, and once for the perturbed ones. For the clean ones and the ascent, one
-/// gradient more in memory; for the perturbed ones, $K$ of them. What
-/// [`GroupDro`](crate::aggregation::GroupDro) keeps from step to step, for clean and for perturbed
+/// for the clean gradients, and once for the perturbed ones. In memory: for the clean ones and the
+/// ascent, one gradient more; for the perturbed ones, $K - 2$ more at a point that all domains share,
+/// and none where each has its own, since the clean gradients have gone by then. What a method keeps
+/// from step to step ([`GroupDro`](crate::aggregation::GroupDro)), for clean and for perturbed
 /// gradients by themselves, is in the training's record, and a skipped step leaves it as it was; burn's
-/// own checkpoints do not hold it. With
+/// own checkpoints hold it with `RobustTrainStep::checkpointed_with`. With
 /// [`step_joined`](super::RobustGradientAlignment::step_joined), the passes whose gradients are
 /// aggregated stay by themselves.
 ///
@@ -80,7 +81,7 @@ pub(crate) struct Coefficients {
 /// An aggregation at a step; none for the mean.
 #[derive(Debug)]
 pub(crate) struct Aggregating<'a> {
-    pub method: &'a Aggregation,
+    pub method: &'a dyn Aggregator,
     of: Aggregated,
     /// Of the next step, if this one counts.
     pub kept: Kept,
@@ -88,13 +89,13 @@ pub(crate) struct Aggregating<'a> {
 }
 
 impl<'a> Aggregating<'a> {
-    pub fn new(config: &'a AggregationConfig, kept: Kept) -> Option<Self> {
-        (!matches!(config.method, Aggregation::Mean(_))).then(|| Self {
-            method: &config.method,
-            of: config.of,
+    pub fn new(method: &'a dyn Aggregator, of: Aggregated, kept: Kept) -> Self {
+        Self {
+            method,
+            of,
             kept,
             coefficients: Coefficients::default(),
-        })
+        }
     }
 
     pub fn of_clean(&self) -> bool {
@@ -113,7 +114,7 @@ impl<'a> Aggregating<'a> {
     pub fn of_clean_passes(&mut self, domains: &DomainStatistics<'_>, parts: Parts) -> Result<()> {
         let Kept { clean, perturbed } = &mut self.kept;
         let of = |asked: bool, kept: &mut Vec<f64>| {
-            let coefficients = asked.then(|| self.method.coefficients(domains, kept));
+            let coefficients = asked.then(|| coefficients_of(self.method, domains, kept));
             coefficients.transpose()
         };
         self.coefficients = Coefficients {
@@ -126,7 +127,7 @@ impl<'a> Aggregating<'a> {
 
     /// The coefficients of the gradients at the points.
     pub fn of_points(&mut self, domains: &DomainStatistics<'_>) -> Result<Vec<f64>> {
-        self.method.coefficients(domains, &mut self.kept.perturbed)
+        coefficients_of(self.method, domains, &mut self.kept.perturbed)
     }
 }
 
@@ -148,6 +149,16 @@ impl Parts {
 }
 
 impl AggregationConfig {
+    /// A method of the caller's own.
+    ///
+    /// The settings keep its `Debug` text, by which a record knows it: what the method depends on
+    /// should stand there. The method itself is handed to
+    /// [`RobustGradientAlignment::set_aggregator`](super::RobustGradientAlignment::set_aggregator).
+    /// See [`Aggregator`] for one.
+    pub fn own(aggregator: &dyn Aggregator) -> Self {
+        Self::new(Aggregation::own(aggregator))
+    }
+
     /// Refuses what cannot work, or has no effect, with the other settings.
     pub(crate) fn check(&self, config: &RobustGradientAlignmentConfig) -> Result<()> {
         self.method.check()?;

@@ -80,7 +80,7 @@ impl Clean {
         weights: &[f64],
         adaptive: Adaptive,
         aggregating: &Aggregating<'_>,
-    ) {
+    ) -> Result<()> {
         let of = |coefficients: &Vec<f64>| {
             combined(
                 aggregating.method,
@@ -91,16 +91,18 @@ impl Clean {
             )
         };
         let coefficients = &aggregating.coefficients;
-        let aggregated = coefficients.clean.as_ref().map(of);
+        let aggregated = coefficients.clean.as_ref().map(of).transpose()?;
         let plain = coefficients.perturbed.as_ref();
         let plain = plain
             .filter(|_| coefficients.perturbed != coefficients.clean)
-            .map(of);
-        if let Some(climbed) = coefficients.ascent.as_ref().map(of) {
+            .map(of)
+            .transpose()?;
+        if let Some(climbed) = coefficients.ascent.as_ref().map(of).transpose()? {
             self.climb(model, climbed, adaptive);
         }
         self.aggregated = aggregated;
         self.plain = plain;
+        Ok(())
     }
 
     /// Climbs this in the place of $\bar g$.

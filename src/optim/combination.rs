@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     Result,
-    aggregation::{Aggregator, DomainStatistics, Needs, combined},
+    aggregation::{DomainStatistics, Needs, combined},
     gradient::{combine, dot, gram, like_parameters, squared_norm, times},
 };
 
@@ -40,7 +40,7 @@ impl RobustGradient {
                 domains = domains.with_gram(gram);
             }
             aggregating.of_clean_passes(&domains, at.parts)?;
-            clean.aggregate(at.model, at.weights, self.config().adaptive, aggregating);
+            clean.aggregate(at.model, at.weights, self.config().adaptive, aggregating)?;
         }
         if let (Some(aligning), Some(gram)) = (&at.aligning, &seen.gram) {
             let differences = Differences::new(aligning, at.weights, gram, seen.scale)?;
@@ -102,7 +102,7 @@ impl RobustGradient {
         aggregating.coefficients.perturbed = Some(by_domain);
         let kept = std::mem::take(&mut sums.kept);
         let method = aggregating.method;
-        sums.perturbed.sum = combined(method, at.model, &shares, &coefficients, &kept);
+        sums.perturbed.sum = combined(method, at.model, &shares, &coefficients, &kept)?;
         Ok(true)
     }
 

@@ -74,9 +74,10 @@ impl FishConfig {
 /// * **A loss, gradient or weight that is not finite** skips the step: nothing has changed, bit for
 ///   bit. So does an error of the closure.
 ///
-/// **Passes**: $K$, one forward and backward over each mini-batch, as for ERM. **Memory**: one
-/// further copy of the parameters and of the inner optimizer's state, and one graph at a time; the
-/// domains' gradients are never held together. **When to use it**: with many domains, or where
+/// **Passes**: $K$, one forward and backward over each mini-batch, as for ERM. **Memory**: three
+/// copies of the parameters at the most (where the steps have led to, the way there, the new weights), the
+/// inner optimizer's state once more, and one graph at a time; the domains' gradients are never held
+/// together. **When to use it**: with many domains, or where
 /// memory is short: its cost is ERM's. Where the strength of the alignment is to be a setting, that
 /// of the inner products with [`RobustGradientAlignment`](super::RobustGradientAlignment) is
 /// $\gamma$; Fish's is tied to the learning rate.

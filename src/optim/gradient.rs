@@ -23,6 +23,7 @@ use super::{
 };
 use crate::{
     Error, Result,
+    aggregation::{Aggregation, Aggregator, not_handed_over},
     alignment::{Alignment, AlignmentLoss},
     domain::{Concat, DomainBatches, JoinedBatch},
     gradient::squared_norm,
@@ -51,6 +52,8 @@ pub struct RobustGradient {
     config: RobustGradientAlignmentConfig,
     /// The caller's, where the settings name one.
     own_alignment_loss: Option<Arc<dyn AlignmentLoss>>,
+    /// Likewise.
+    own_aggregator: Option<Arc<dyn Aggregator>>,
     state: Arc<State>,
 }
 
@@ -95,6 +98,7 @@ impl RobustGradient {
         Self {
             config,
             own_alignment_loss: None,
+            own_aggregator: None,
             state: Arc::new(state),
         }
     }
@@ -103,6 +107,7 @@ impl RobustGradient {
     pub(crate) fn split_off(&self, progress: Progress, carried: Carried) -> Self {
         Self {
             own_alignment_loss: self.own_alignment_loss.clone(),
+            own_aggregator: self.own_aggregator.clone(),
             ..Self::resumed(self.config.clone(), progress, carried)
         }
     }
@@ -116,6 +121,18 @@ impl RobustGradient {
             skipped_for: self.skipped_for().clone(),
             kept: self.kept().clone(),
         }
+    }
+
+    /// Goes on from this progress, with all clones.
+    #[cfg(feature = "train")]
+    pub(crate) fn resume(&self, progress: Progress) {
+        let state = &self.state;
+        state.steps.store(progress.steps, Ordering::Relaxed);
+        state.skipped.store(progress.skipped, Ordering::Relaxed);
+        let since = progress.skipped_since;
+        state.skipped_since.store(since, Ordering::Relaxed);
+        *self.skipped_for() = progress.skipped_for;
+        *self.kept() = progress.kept;
     }
 
     /// The settings.
@@ -158,6 +175,28 @@ impl RobustGradient {
             });
         }
         self.own_alignment_loss = Some(Arc::new(loss));
+        Ok(())
+    }
+
+    /// Hands over the aggregation of the caller's own that the settings name: see
+    /// [`AggregationConfig::own`](super::AggregationConfig::own).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Setting`] where the settings name another, or none, or where it refuses its own
+    /// parameters.
+    pub fn set_aggregator(&mut self, aggregator: impl Aggregator + 'static) -> Result<()> {
+        let config = self.config.aggregation.as_ref();
+        let named = config.map(|config| &config.method);
+        if named != Some(&Aggregation::own(&aggregator)) {
+            return Err(Error::Setting {
+                field: "aggregation.method",
+                rule: "be the one that is handed over, `AggregationConfig::own(&aggregator)`",
+                value: format!("{named:?}, and {aggregator:?} is handed over"),
+            });
+        }
+        aggregator.check()?;
+        self.own_aggregator = Some(Arc::new(aggregator));
         Ok(())
     }
 
@@ -254,7 +293,7 @@ impl RobustGradient {
         let lr = self.learning_rate();
         let perturbation = Perturbation::new(&self.config, model, self.config.factors(step, lr)?)?;
         let plan = Plan::new(&self.config, &perturbation, &weights, step)?;
-        let aggregating = self.aggregating();
+        let aggregating = self.aggregating()?;
         let mut at = At {
             model,
             weights: &weights,
@@ -310,10 +349,19 @@ impl RobustGradient {
         carried.unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The aggregation of a step.
-    fn aggregating(&self) -> Option<Aggregating<'_>> {
-        let config = self.config.aggregation.as_ref()?;
-        Aggregating::new(config, self.kept().clone())
+    /// The aggregation of a step, where it is not the mean.
+    fn aggregating(&self) -> Result<Option<Aggregating<'_>>> {
+        let Some(config) = &self.config.aggregation else {
+            return Ok(None);
+        };
+        let method: &dyn Aggregator = match (&config.method, &self.own_aggregator) {
+            (Aggregation::Mean(_), _) => return Ok(None),
+            (Aggregation::Own(_), Some(own)) => &**own,
+            (Aggregation::Own(_), None) => return Err(not_handed_over()),
+            (built_in, _) => built_in,
+        };
+        let aggregating = Aggregating::new(method, config.of, self.kept().clone());
+        Ok(Some(aggregating))
     }
 
     /// The parts of a step that are made of aggregated clean gradients.

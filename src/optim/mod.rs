@@ -38,11 +38,15 @@ mod schedule;
 mod step;
 mod summary;
 
+#[cfg(feature = "train")]
+pub(crate) use aggregation::Kept;
 pub use aggregation::{Aggregated, AggregationConfig};
 pub use config::*;
 pub use evaluation::*;
 pub use fish::*;
 pub use friendly::FriendlyAscent;
+#[cfg(feature = "train")]
+pub(crate) use gradient::Progress;
 pub use gradient::RobustGradient;
 pub use group::PerturbationGroup;
 pub use loss::*;

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     Result,
-    aggregation::{Aggregator, Needs},
+    aggregation::Needs,
     gradient::{WeightedSum, combine, dot, squared_norm},
     perturbation::{Displacement, ascent_scale, displaced_with_resolution},
 };

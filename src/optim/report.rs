@@ -212,6 +212,8 @@ pub enum Quantity {
     Loss,
     /// The norm of the gradient.
     Gradient,
+    /// Its coefficient in an aggregation.
+    Coefficient,
     /// The weights after the inner steps.
     Weights,
 }
@@ -221,6 +223,7 @@ impl std::fmt::Display for NonFinite {
         let quantity = match self.quantity {
             Quantity::Loss => "loss",
             Quantity::Gradient => "gradient",
+            Quantity::Coefficient => "coefficient",
             Quantity::Weights => "distance of the weights",
         };
         match &self.domain {

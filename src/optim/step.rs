@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     Error, Result,
+    aggregation::Aggregator,
     alignment::AlignmentLoss,
     domain::{Concat, DomainBatches, JoinedBatch},
     perturbation::tie_shared_parameters,
@@ -277,6 +278,16 @@ impl RobustGradientAlignment {
     /// [`Error::Setting`](crate::Error::Setting) where the settings name another, or none.
     pub fn set_alignment_loss(&mut self, loss: impl AlignmentLoss + 'static) -> Result<()> {
         self.gradient.set_alignment_loss(loss)
+    }
+
+    /// Hands over the aggregation of the caller's own that the settings name: see
+    /// [`AggregationConfig::own`](super::AggregationConfig::own).
+    ///
+    /// # Errors
+    ///
+    /// As [`RobustGradient::set_aggregator`].
+    pub fn set_aggregator(&mut self, aggregator: impl Aggregator + 'static) -> Result<()> {
+        self.gradient.set_aggregator(aggregator)
     }
 
     /// The passes alone: see [`RobustGradient`].

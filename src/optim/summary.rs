@@ -276,53 +276,59 @@ impl<'a> StepReadings<'a> {
     /// The first number that is not finite, in the order of the passes.
     fn non_finite(&self, domains: &[DomainReport], read: &Readback) -> Option<NonFinite> {
         let name = |domain: usize| domains.get(domain).map(|domain| domain.name.clone());
-        let clean = domains.iter().map(|domain| {
-            (
-                Some(domain.name.clone()),
-                Pass::Clean,
-                domain.loss,
-                domain.gradient_norm.unwrap_or(0.0),
-            )
+        let pass = |domain: Option<Arc<str>>, pass: Pass, loss: f64, gradient: f64| {
+            [(Quantity::Loss, loss), (Quantity::Gradient, gradient)]
+                .map(|(quantity, number)| (domain.clone(), pass.clone(), quantity, number))
+        };
+        let clean = domains.iter().flat_map(|domain| {
+            let gradient = domain.gradient_norm.unwrap_or(0.0);
+            let name = Some(domain.name.clone());
+            pass(name, Pass::Clean, domain.loss, gradient)
         });
         let joined = self.clean.joined.map(|gradient| read.get(gradient));
-        let joined = (None, Pass::Clean, 0.0, joined.unwrap_or(0.0));
-        let alignment = self.alignment.iter().map(|readings| {
+        let joined = pass(None, Pass::Clean, 0.0, joined.unwrap_or(0.0));
+        let coefficients = self.coefficients.iter();
+        let coefficients = coefficients
+            .flat_map(|it| [&it.clean, &it.perturbed, &it.ascent])
+            .flatten()
+            .flat_map(|coefficients| coefficients.iter().enumerate())
+            .map(|(domain, coefficient)| {
+                let quantity = Quantity::Coefficient;
+                (name(domain), Pass::Combination, quantity, *coefficient)
+            });
+        let alignment = self.alignment.iter().flat_map(|readings| {
             let derivative = if readings.derivative_is_finite {
                 0.0
             } else {
                 f64::NAN
             };
-            (None, Pass::Alignment, readings.loss, derivative)
+            pass(None, Pass::Alignment, readings.loss, derivative)
         });
         let at_points = self.points.iter().flat_map(|readings| {
-            let pass = readings.pass(domains);
-            let joined = (None, pass.clone(), 0.0, read.get(readings.joined));
-            let of_each = readings.passes.iter().map(move |each| {
+            let at_point = readings.pass(domains);
+            let joined = pass(None, at_point.clone(), 0.0, read.get(readings.joined));
+            let of_each = readings.passes.iter().flat_map(move |each| {
                 let (loss, gradient) = (read.get(each.loss), read.get(each.gradient));
-                (name(each.domain), pass.clone(), loss, gradient)
+                pass(name(each.domain), at_point.clone(), loss, gradient)
             });
-            of_each.chain([joined])
+            of_each.chain(joined)
         });
         // Squares may leave the range of numbers that are finite themselves.
         let squares = self.kept.iter().filter_map(|row| row.last());
-        let combined = squares.chain([&self.update, &self.carried]);
-        let combined = combined.map(|square| (None, Pass::Combination, 0.0, read.get(*square)));
+        let combined = squares
+            .chain([&self.update, &self.carried])
+            .flat_map(|square| pass(None, Pass::Combination, 0.0, read.get(*square)));
         clean
-            .chain([joined])
+            .chain(joined)
+            .chain(coefficients)
             .chain(alignment)
             .chain(at_points)
             .chain(combined)
-            .find_map(|(domain, pass, loss, gradient)| {
-                let quantity = match (loss.is_finite(), gradient.is_finite()) {
-                    (false, _) => Quantity::Loss,
-                    (true, false) => Quantity::Gradient,
-                    (true, true) => return None,
-                };
-                Some(NonFinite {
-                    domain,
-                    pass,
-                    quantity,
-                })
+            .find(|(.., number)| !number.is_finite())
+            .map(|(domain, pass, quantity, _)| NonFinite {
+                domain,
+                pass,
+                quantity,
             })
     }
 }

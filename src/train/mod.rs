@@ -116,7 +116,10 @@
 //!
 //! # Resuming
 //!
-//! burn's checkpoints hold the model, the optimizer and the scheduler of the end of an epoch. They
+//! burn's checkpoints hold the model, the optimizer and the scheduler of the end of an epoch. What the
+//! steps keep (GroupDRO's weights $q$, an aggregator's of one's own) is among them with the scheduler
+//! that [`checkpointed_with`](RobustTrainStep::checkpointed_with) makes of yours; without it a resumed
+//! training begins with none. The checkpoints
 //! do not hold the place in the data, nor what early stopping has seen. The place is a function of
 //! the epoch: with
 //! [`set_position`](crate::domain::DomainDataLoader::set_position)`(epoch * steps_per_epoch)` on
@@ -124,6 +127,7 @@
 //! (burn moves the loader to the device, so that the position of the one it was made from stays as
 //! it is.)
 
+mod checkpoint;
 mod copies;
 mod detection;
 mod metric;

@@ -1,17 +1,18 @@
 //! Aggregation as a setting of the step: of clean gradients, of perturbed ones, of an ascent.
 
-use burn::{module::Module, optim::GradientsParams};
+use burn::{module::Module, optim::GradientsParams, tensor::Tensor};
 use proptest::prelude::*;
 use roga::{
+    Error, Result,
     aggregation::{
-        Aggregation, AggregationState, AndMask, CaGrad, Disam, GroupDro, Mean, Mgda, PcGrad, Sum,
-        UpGrad, VRex, aggregate,
+        Aggregation, AggregationState, Aggregator, AndMask, CaGrad, Disam, DomainStatistics,
+        GroupDro, Mask, Mean, Mgda, Needs, PcGrad, UpGrad, VRex, aggregate,
     },
     alignment::AlignmentConfig,
-    domain::DomainBatches,
+    domain::{DomainBatches, JoinedBatch},
     optim::{
-        Aggregated, AggregationConfig, Ascent, Evaluation, Outcome, Pass,
-        RobustGradientAlignmentConfig as Config,
+        Aggregated, AggregationConfig, AggregationReport, Ascent, Evaluation, Outcome, Pass,
+        Quantity, RobustGradientAlignment, RobustGradientAlignmentConfig as Config,
     },
     perturbation::Adaptive,
 };
@@ -19,7 +20,9 @@ use roga::{
 use crate::{
     aggregation,
     problems::{
-        Batch, EVALUATIONS, Loss, Net, Point, apart_and_joined, assert_close, batches, device, domains, gradient_and_report, gradient_of, momentum, net_loss, optimizer_state, values, waves,
+        Batch, EVALUATIONS, Loss, Net, Point, apart_and_joined, assert_close, batches, device,
+        domains, gradient_and_report, gradient_of, joined_losses, momentum, net_loss,
+        optimizer_state, values, waves,
     },
     reference::{Reference, Rows},
     reference_domainbed::{FILE, LEARNING_RATE, Net as DomainBedNet, adam},
@@ -101,14 +104,19 @@ fn clean_and_perturbed_gradients_are_aggregated_by_themselves() {
         for method in methods() {
             let of = |of_clean: &Aggregation, of_perturbed: &Aggregation| {
                 let clean = aggregated(of_clean, &waves(), &at_theta);
-                plus(0.25, &clean, 0.75, &aggregated(of_perturbed, &waves(), &points))
+                plus(
+                    0.25,
+                    &clean,
+                    0.75,
+                    &aggregated(of_perturbed, &waves(), &points),
+                )
             };
             for (part, expected) in [
                 (Aggregated::Clean, of(&method, &mean)),
                 (Aggregated::Perturbed, of(&mean, &method)),
                 (Aggregated::Both, of(&method, &method)),
             ] {
-                let config = with(&config, method, part);
+                let config = with(&config, method.clone(), part);
                 let (found, report) = gradient_and_report(&config, &THETA, &waves());
                 assert_close(&found, &expected, 3e-6);
                 let seen = report.aggregation.unwrap();
@@ -131,7 +139,7 @@ fn of_all_losses_at_several_points_it_is_the_points_mean_gradients() {
         .with_clean_weight(0.0)
         .with_perturbed_weight(1.0);
     let method: Aggregation = UpGrad::default().into();
-    let config = with(&perturbed, method, Aggregated::Perturbed);
+    let config = with(&perturbed, method.clone(), Aggregated::Perturbed);
     let (found, report) = gradient_and_report(&config, &THETA, &waves());
     let device = device();
     let model = Point::new(&THETA, &device);
@@ -140,7 +148,7 @@ fn of_all_losses_at_several_points_it_is_the_points_mean_gradients() {
         let point = ascended(&domain_gradient(domain), 0.3, 0.0);
         let mut gradient = GradientsParams::new();
         let mean = gradient_of(&Config::erm(), &point, &waves());
-        let mean = burn::tensor::Tensor::<1>::from_floats(&mean[..], &device.clone().inner());
+        let mean = Tensor::<1>::from_floats(&mean[..], &device.clone().inner());
         gradient.register(model.theta.id, mean);
         gradients.push(gradient);
     }
@@ -169,7 +177,7 @@ fn in_a_plain_step_the_points_are_theta() {
             (Aggregated::Perturbed, plus(0.25, &mean, 0.5, &found)),
             (Aggregated::Both, plus(0.25, &found, 0.5, &found)),
         ] {
-            let config = with(&config, method, part);
+            let config = with(&config, method.clone(), part);
             let (gradient, report) = gradient_and_report(&config, &THETA, &waves());
             assert_close(&gradient, &expected, 2e-6);
             assert_eq!(report.passes.perturbed, 0);
@@ -185,7 +193,14 @@ fn the_named_methods_are_these_settings() {
         (Config::upgrad(), UpGrad::default().into()),
         (Config::cagrad(0.3), CaGrad { c: 0.3 }.into()),
         (Config::group_dro(0.2), GroupDro { eta: 0.2 }.into()),
-        (Config::vrex(3.0), VRex { lambda: 3.0, anneal_steps: 500 }.into()),
+        (
+            Config::vrex(3.0),
+            VRex {
+                lambda: 3.0,
+                anneal_steps: 500,
+            }
+            .into(),
+        ),
         (Config::and_mask(0.5), AndMask { tau: 0.5 }.into()),
     ] {
         let (found, report) = gradient_and_report(&config, &THETA, &waves());
@@ -255,8 +270,15 @@ fn of_a_single_domain_every_method_is_the_identity() {
     let single = || vec![waves().swap_remove(1)];
     for base in [Config::erm(), Config::sam(0.3), Config::new().with_rho(0.3)] {
         let expected = gradient_of(&base, &THETA, &single());
-        for method in methods().into_iter().filter(|method| *method != AndMask { tau: 0.5 }.into()) {
-            let found = gradient_of(&with(&base, method, Aggregated::Both), &THETA, &single());
+        for method in methods()
+            .into_iter()
+            .filter(|method| *method != AndMask { tau: 0.5 }.into())
+        {
+            let found = gradient_of(
+                &with(&base, method.clone(), Aggregated::Both),
+                &THETA,
+                &single(),
+            );
             assert_close(&found, &expected, 3e-7);
         }
     }
@@ -274,7 +296,7 @@ proptest! {
         of in 0..OF.len(),
         pooled in any::<bool>(),
     ) {
-        let method = methods()[method];
+        let method = methods().swap_remove(method);
         // Its draws go by place.
         prop_assume!(method != PcGrad::default().into());
         let ascent = if pooled { Ascent::Pooled } else { Ascent::Domain };
@@ -296,10 +318,14 @@ proptest! {
 
 #[test]
 fn joined_passes_are_the_same_step() {
-    for base in [Config::erm(), Config::sagm(0.1, 0.05), Config::new().with_rho(0.1)] {
+    for base in [
+        Config::erm(),
+        Config::sagm(0.1, 0.05),
+        Config::new().with_rho(0.1),
+    ] {
         for method in methods() {
             for of in OF {
-                let config = with(&base, method, of);
+                let config = with(&base, method.clone(), of);
                 if config.init_gradient().is_err() {
                     continue;
                 }
@@ -320,7 +346,9 @@ fn what_is_kept_goes_by_the_steps_that_count_alone() {
     let device = device();
     for of in OF {
         let config = with(
-            &Config::sam(0.1).with_clean_weight(0.5).with_perturbed_weight(0.5),
+            &Config::sam(0.1)
+                .with_clean_weight(0.5)
+                .with_perturbed_weight(0.5),
             GroupDro { eta: 0.7 },
             of,
         );
@@ -336,10 +364,15 @@ fn what_is_kept_goes_by_the_steps_that_count_alone() {
                     }
                     let (before, state) = (net.state(), optimizer_state(optim.base()));
                     let mut call = 0;
-                    let report = optim.step(0.05, &mut net, &domains, |net: &Net, batch: &Batch| {
-                        call += 1;
-                        net.loss(batch).mul_scalar(if call == injected + 1 { f32::NAN } else { 1.0 })
-                    });
+                    let report =
+                        optim.step(0.05, &mut net, &domains, |net: &Net, batch: &Batch| {
+                            call += 1;
+                            net.loss(batch).mul_scalar(if call == injected + 1 {
+                                f32::NAN
+                            } else {
+                                1.0
+                            })
+                        });
                     let report = report.unwrap();
                     let Outcome::Skipped(found) = &report.outcome else {
                         panic!("{injected} went through");
@@ -350,7 +383,10 @@ fn what_is_kept_goes_by_the_steps_that_count_alone() {
                     };
                     assert_eq!(found.pass, pass);
                     assert_eq!(found.domain.as_deref(), Some(["a", "b", "c"][injected % 3]));
-                    assert_eq!((net.state(), optimizer_state(optim.base())), (before, state));
+                    assert_eq!(
+                        (net.state(), optimizer_state(optim.base())),
+                        (before, state)
+                    );
                 }
                 let report = optim.step(0.05, &mut net, &domains, net_loss).unwrap();
                 reports.push(report.aggregation);
@@ -369,7 +405,11 @@ fn beside_an_alignment_loss_one_is_added_to_the_other() {
     let mean = gradient_of(&erm, &THETA, &waves());
     let of_loss = plus(1.0, &gradient_of(&aligned, &THETA, &waves()), -1.0, &mean);
     let upgrad = gradient_of(&Config::upgrad(), &THETA, &waves());
-    let both = gradient_of(&Config::upgrad().with_alignment(alignment), &THETA, &waves());
+    let both = gradient_of(
+        &Config::upgrad().with_alignment(alignment),
+        &THETA,
+        &waves(),
+    );
     assert_close(&both, &plus(1.0, &upgrad, 1.0, &of_loss), 1e-6);
 }
 
@@ -391,8 +431,8 @@ fn a_domain_of_weight_0_does_not_count() {
             continue;
         }
         for of in OF {
-            let expected = gradient_of(&with(&three, method, of), &THETA, &waves());
-            let found = gradient_of(&with(&four, method, of), &THETA, &more);
+            let expected = gradient_of(&with(&three, method.clone(), of), &THETA, &waves());
+            let found = gradient_of(&with(&four, method.clone(), of), &THETA, &more);
             assert_close(&found, &expected, 3e-6);
         }
     }
@@ -415,7 +455,10 @@ fn no_two_methods_are_the_same_where_all_domains_conflict() {
     all.extend([
         Mean.into(),
         PcGrad { seed: 1 }.into(),
-        UpGrad { regularization: 0.1 }.into(),
+        UpGrad {
+            regularization: 0.1,
+        }
+        .into(),
         CaGrad { c: 0.4 }.into(),
         GroupDro { eta: 0.4 }.into(),
         Disam { lambda: 0.3 }.into(),
@@ -431,7 +474,7 @@ fn no_two_methods_are_the_same_where_all_domains_conflict() {
     let perturbed = Config::new().with_rho(0.2).with_evaluation(Evaluation::Own);
     for base in [Config::erm(), perturbed] {
         let of = |method: &Aggregation| {
-            let config = with(&base, *method, Aggregated::Both);
+            let config = with(&base, method.clone(), Aggregated::Both);
             gradient_of(&config, &[0.0; 3], &conflicting())
         };
         let found: Vec<Vec<f32>> = all.iter().map(of).collect();
@@ -472,6 +515,274 @@ fn settings_that_cannot_work_are_refused() {
     );
 }
 
+/// What a caller may write: a method of this crate's under another name.
+#[derive(Debug)]
+struct Own(Aggregation);
+
+impl Aggregator for Own {
+    fn check(&self) -> Result<()> {
+        self.0.check()
+    }
+
+    fn needs(&self) -> Needs {
+        self.0.needs()
+    }
+
+    fn coefficients(
+        &self,
+        domains: &DomainStatistics<'_>,
+        state: &mut Vec<f64>,
+    ) -> Result<Vec<f64>> {
+        self.0.coefficients(domains, state)
+    }
+
+    fn mask(&self) -> Option<&dyn Mask> {
+        self.0.mask()
+    }
+}
+
+fn with_own(config: &Config, own: &dyn Aggregator, of: Aggregated) -> Config {
+    let aggregation = AggregationConfig::own(own).with_of(of);
+    config.clone().with_aggregation(Some(aggregation))
+}
+
+/// Three steps: the net and the coefficients, bit for bit.
+fn three_steps(
+    optim: &mut RobustGradientAlignment,
+    joined: bool,
+) -> (Vec<u32>, Vec<Option<AggregationReport>>) {
+    let device = device();
+    let mut net = Net::new(&device);
+    let mut coefficients = Vec::new();
+    for step in 0..3 {
+        let domains = batches(step, &device);
+        let report = match joined {
+            false => optim.step(0.05, &mut net, &domains, net_loss).unwrap(),
+            true => {
+                let loss = |net: &Net, batch: &JoinedBatch<Batch>| {
+                    joined_losses(net.forward(batch.batch().x.clone()), batch)
+                };
+                optim.step_joined(0.05, &mut net, &domains, loss).unwrap()
+            }
+        };
+        assert!(!report.is_skipped());
+        coefficients.push(report.aggregation);
+    }
+    (net.state(), coefficients)
+}
+
+#[test]
+fn one_of_ones_own_makes_the_steps_of_the_built_in_bit_for_bit() {
+    let roga = Config::new().with_rho(0.1);
+    let sagm = Config::sagm(0.1, 0.05);
+    let settings = OF.into_iter().chain([Aggregated::Ascent]);
+    let settings = settings.flat_map(|of| [(roga.clone(), of), (sagm.clone(), of)]);
+    for (config, of) in
+        settings.filter(|(config, of)| config.ascent == Ascent::Pooled || *of != Aggregated::Ascent)
+    {
+        let mut plain = config.init(momentum()).unwrap();
+        let (without, _) = three_steps(&mut plain, false);
+        for method in [
+            CaGrad::default().into(),
+            Aggregation::from(GroupDro { eta: 0.7 }),
+            AndMask { tau: 0.5 }.into(),
+        ] {
+            for joined in [false, true] {
+                let mut built_in = with(&config, method.clone(), of).init(momentum()).unwrap();
+                let own = with_own(&config, &Own(method.clone()), of);
+                let mut own = own.init(momentum()).unwrap();
+                own.set_aggregator(Own(method.clone())).unwrap();
+                let expected = three_steps(&mut built_in, joined);
+                let found = three_steps(&mut own, joined);
+                assert_eq!(found, expected, "{method:?} of {of:?}");
+                assert_ne!(found.0, without);
+            }
+        }
+    }
+}
+
+#[test]
+fn one_of_ones_own_is_handed_over_recorded_and_goes_on_with_what_it_keeps() {
+    let device = device();
+    let own = |eta: f64| Own(GroupDro { eta }.into());
+    let config = with_own(&Config::erm(), &own(0.7), Aggregated::Clean);
+    let mut optim = config.init(momentum()).unwrap();
+    let mut net = Net::new(&device);
+    let mut step = |optim: &mut RobustGradientAlignment, step| {
+        optim.step(0.05, &mut net, &batches(step, &device), net_loss)
+    };
+    assert_eq!(
+        step(&mut optim, 0).unwrap_err().to_string(),
+        "aggregation.method must be handed over by `set_aggregator`, since it is the caller's own, \
+         but is not known"
+    );
+    let error = optim.set_aggregator(own(0.8)).unwrap_err().to_string();
+    assert!(
+        error.starts_with("aggregation.method must be the one"),
+        "{error}"
+    );
+    let mut built_in = Config::group_dro(0.7).init(momentum()).unwrap();
+    assert!(built_in.set_aggregator(GroupDro { eta: 0.7 }).is_err());
+    let refused = with_own(&Config::erm(), &own(-1.0), Aggregated::Clean);
+    assert_eq!(
+        refused
+            .init_gradient()
+            .unwrap()
+            .set_aggregator(own(-1.0))
+            .unwrap_err()
+            .to_string(),
+        "aggregation.eta must be finite and at least 0, but is -1"
+    );
+
+    optim.set_aggregator(own(0.7)).unwrap();
+    step(&mut optim, 0).unwrap();
+    let record = optim.to_record().unwrap();
+    let mut clone = optim.clone();
+    let q = |report: roga::optim::StepReport| report.aggregation.unwrap().clean.unwrap();
+    // Lr 0: the net stays where it is.
+    let at = |optim: &mut RobustGradientAlignment, net: &mut Net| {
+        q(optim
+            .step(0.0, net, &batches(1, &device), net_loss)
+            .unwrap())
+    };
+    let expected = at(&mut optim, &mut net);
+    assert_eq!(at(&mut clone, &mut net), expected);
+    optim.load_record(&record).unwrap();
+    assert_eq!(at(&mut optim, &mut net), expected);
+    let mut new = config.init(momentum()).unwrap();
+    new.load_record(&record).unwrap();
+    new.set_aggregator(own(0.7)).unwrap();
+    assert_eq!(at(&mut new, &mut net), expected);
+    let mut fresh = config.init(momentum()).unwrap();
+    fresh.set_aggregator(own(0.7)).unwrap();
+    assert_ne!(at(&mut fresh, &mut net), expected);
+
+    for other in [
+        with_own(&Config::erm(), &own(0.8), Aggregated::Clean),
+        Config::group_dro(0.7),
+    ] {
+        let error = other
+            .init(momentum())
+            .unwrap()
+            .load_record(&record)
+            .unwrap_err();
+        assert!(error.to_string().contains("`aggregation` is"), "{error}");
+    }
+}
+
+/// What a caller may get wrong.
+#[derive(Debug, Clone)]
+struct Broken {
+    needs: Needs,
+    coefficients: Option<Vec<f64>>,
+    /// The length of a mask.
+    mask: Option<usize>,
+}
+
+impl Aggregator for Broken {
+    fn needs(&self) -> Needs {
+        self.needs
+    }
+
+    fn coefficients(&self, _: &DomainStatistics<'_>, state: &mut Vec<f64>) -> Result<Vec<f64>> {
+        state.push(1.0);
+        self.coefficients.clone().ok_or_else(|| Error::Domains {
+            rule: "be as this method wants them",
+            found: "they are not".into(),
+        })
+    }
+
+    fn mask(&self) -> Option<&dyn Mask> {
+        self.mask.is_some().then_some(self)
+    }
+}
+
+impl Mask for Broken {
+    fn of(&self, _: &[f64], gradients: &[Tensor<1>]) -> Option<Tensor<1>> {
+        Some(Tensor::ones([self.mask?], &gradients[0].device()))
+    }
+}
+
+#[test]
+fn a_broken_one_of_ones_own_changes_nothing() {
+    let third = 1.0 / 3.0;
+    let config = Config::sagm(0.3, 0.05);
+    for of in [
+        Aggregated::Clean,
+        Aggregated::Perturbed,
+        Aggregated::Both,
+        Aggregated::Ascent,
+    ] {
+        for (coefficients, mask, error) in [
+            (
+                None,
+                None,
+                Some("domains must be as this method wants them, but they are not"),
+            ),
+            (
+                Some(vec![third; 2]),
+                None,
+                Some(
+                    "aggregation.method must give one coefficient for each domain, but is 2 for 3",
+                ),
+            ),
+            (
+                Some(vec![third; 4]),
+                None,
+                Some(
+                    "aggregation.method must give one coefficient for each domain, but is 4 for 3",
+                ),
+            ),
+            (
+                Some(vec![third; 3]),
+                Some(5),
+                Some(
+                    "aggregation.method must give a mask as long as a parameter's gradient, but is 5 for 3",
+                ),
+            ),
+            (Some(vec![third, f64::NAN, third]), None, None),
+            (Some(vec![third, f64::INFINITY, third]), None, None),
+        ] {
+            for needs in [Needs::Nothing, Needs::Losses, Needs::Gram] {
+                let broken = Broken {
+                    needs,
+                    coefficients: coefficients.clone(),
+                    mask,
+                };
+                let mut optim = with_own(&config, &broken, of).init(momentum()).unwrap();
+                optim.set_aggregator(broken.clone()).unwrap();
+                let kept = |optim: &RobustGradientAlignment| {
+                    let record = format!("{:?}", optim.to_record().unwrap());
+                    record[record.find("kept").unwrap()..].to_string()
+                };
+                let mut model = Point::new(&THETA, &device());
+                let loss = |model: &Point, loss: &Loss| loss.at(model);
+                let (before, state) = (model.values(), optimizer_state(optim.base()));
+                let before_it = kept(&optim);
+                let report = optim.step(0.1, &mut model, &domains(&waves()), loss);
+                assert_eq!(model.values(), before, "{broken:?}");
+                assert_eq!(optimizer_state(optim.base()), state);
+                assert_eq!(kept(&optim), before_it);
+                match (error, report) {
+                    (Some(error), Err(found)) => {
+                        assert_eq!(found.to_string(), error);
+                        assert_eq!(optim.gradient().steps(), 0);
+                    }
+                    (None, Ok(report)) => {
+                        let Outcome::Skipped(found) = report.outcome else {
+                            panic!("{broken:?} went through");
+                        };
+                        assert_eq!(found.pass, Pass::Combination);
+                        assert_eq!(found.quantity, Quantity::Coefficient);
+                        assert_eq!(found.domain.as_deref(), Some("domain 1"));
+                    }
+                    (_, report) => panic!("{broken:?}: {report:?}"),
+                }
+            }
+        }
+    }
+}
+
 /// DomainBed's own trajectories, through the optimizer.
 #[test]
 fn ten_updates_of_domainbed() {
@@ -482,7 +793,11 @@ fn ten_updates_of_domainbed() {
     for (algorithm, config, new_adam_at) in [
         ("ERM", Config::erm(), None),
         ("GroupDRO", Config::group_dro(0.1), None),
-        ("VREx", with(&Config::erm(), annealed, Aggregated::Both), Some(5)),
+        (
+            "VREx",
+            with(&Config::erm(), annealed, Aggregated::Both),
+            Some(5),
+        ),
         ("ANDMask", Config::and_mask(1.0), None),
     ] {
         let device = device();

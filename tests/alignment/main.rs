@@ -1,5 +1,6 @@
 //! The method held against its formulas, against PyTorch, and against the mistakes of others.
 
+mod aggregated;
 mod aggregation;
 mod alignment_losses;
 mod budget;

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, error::Error, fmt::Write as _, fs, path::Path, sync::Arc};
 
-use roga::metric::{BootstrapConfig, DetectionMetrics, LevelMetrics, Roc};
+use roga::{
+    checkpoint::FolderLock,
+    metric::{BootstrapConfig, DetectionMetrics, LevelMetrics, Roc},
+};
 
 use crate::{
     data::Data,
@@ -23,26 +26,34 @@ pub fn evaluate(
     restart: bool,
 ) -> Result<(), Box<dyn Error>> {
     let detector = Detector::open(detector_path, &device(&settings.device)?)?;
-    let settings = Settings {
-        backbone: detector.config.backbone,
-        size: detector.config.encode.size,
-        grey: detector.config.encode.grey,
-        ..settings.clone()
-    };
-    let _lock = output::prepare(output, "evaluate", &settings, restart)?;
-    let progress = Progress::new();
-    progress.say("the pictures are made or listed");
-    let data = Data::to_test(&settings)?;
-    detector.check_unseen(&data.test)?;
-    let provenance = Provenance {
-        detector: Some(fs::canonicalize(detector_path)?),
-        ..Provenance::new("evaluate", &data)
-    };
-    provenance.write(output)?;
+    let settings = detector.fitted(settings);
+    Progress::new().say("the pictures are made or listed");
+    let of = (detector_path, &detector);
+    let (_lock, data) = unseen("evaluate", of, &settings, output, restart)?;
     let normalization = detector.config.backbone.normalization();
     let scores = training::score(&detector.net, normalization, &data.test, settings.threads)?;
     Scores::write(&output.join("scores.csv"), &scores)?;
     write(&scores, output)
+}
+
+/// The pictures of a command that looks at a detector with people whom it has never seen, and what
+/// its results are from in its folder, which no other run may use meanwhile.
+pub fn unseen(
+    command: &str,
+    (path, detector): (&Path, &Detector),
+    settings: &Settings,
+    output: &Path,
+    restart: bool,
+) -> Result<(FolderLock, Data), Box<dyn Error>> {
+    let lock = output::prepare(output, command, settings, restart)?;
+    let data = Data::to_test(settings)?;
+    detector.check_unseen(&data.test)?;
+    let provenance = Provenance {
+        detector: Some(fs::canonicalize(path)?),
+        ..Provenance::new(command, &data)
+    };
+    provenance.write(output)?;
+    Ok((lock, data))
 }
 
 /// Writes and prints every number of test sets.

@@ -1,6 +1,7 @@
 //! What the example does: a command, a file.
 
 pub mod compare;
+pub mod diagnose;
 pub mod evaluate;
 pub mod explain;
 pub mod forge;
