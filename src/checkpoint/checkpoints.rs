@@ -213,7 +213,7 @@ impl Checkpoints {
     pub fn prune(&self, last: usize, best_too: bool) -> Result<()> {
         let all = self.list()?;
         let kept = best(&all).filter(|_| best_too).map(|(path, _)| path);
-        for (path, _) in &all[..all.len().saturating_sub(last)] {
+        for (path, _) in all.iter().take(all.len().saturating_sub(last)) {
             if Some(path) != kept {
                 remove(path)?;
             }
@@ -314,7 +314,7 @@ fn checksum(mut file: File) -> io::Result<u32> {
     loop {
         match file.read(&mut buffer)? {
             0 => return Ok(checksum.finalize()),
-            read => checksum.update(&buffer[..read]),
+            read => checksum.update(buffer.get(..read).unwrap_or_default()),
         }
     }
 }
