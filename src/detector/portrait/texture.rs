@@ -7,15 +7,16 @@ const SIDE: usize = 128;
 
 /// A smooth random function of the plane with values in about $[-1, 1]$.
 pub(super) struct Texture {
-    table: Vec<f32>,
+    table: Box<[[f32; SIDE]; SIDE]>,
 }
 
 impl Texture {
     pub(super) fn new(rng: &mut ChaCha8Rng) -> Self {
-        let table = (0..SIDE * SIDE).map(|_| 2.0 * rng.random::<f32>() - 1.0);
-        Self {
-            table: table.collect(),
+        let mut table = Box::new([[0.0; SIDE]; SIDE]);
+        for number in table.as_flattened_mut() {
+            *number = 2.0 * rng.random::<f32>() - 1.0;
         }
+        Self { table }
     }
 
     /// Noise with features of about one unit.
@@ -25,11 +26,12 @@ impl Texture {
         let (fx, fy) = (ease(x - left), ease(y - top));
         let wrap = |v: f32, step: i64| (v as i64 + step).rem_euclid(SIDE as i64) as usize;
         let (x0, x1) = (wrap(left, 0), wrap(left, 1));
-        let (y0, y1) = (wrap(top, 0) * SIDE, wrap(top, 1) * SIDE);
-        // Every place is in the table.
-        let at = |place: usize| self.table.get(place).copied().unwrap_or(0.0);
-        let above = at(y0 + x0) * (1.0 - fx) + at(y0 + x1) * fx;
-        let below = at(y1 + x0) * (1.0 - fx) + at(y1 + x1) * fx;
+        let (y0, y1) = (wrap(top, 0), wrap(top, 1));
+        // Every place is in the table, as the compiler sees, too.
+        let at = |x: usize, y: usize| self.table.get(y).and_then(|row| row.get(x));
+        let at = |x, y| at(x, y).copied().unwrap_or(0.0);
+        let above = at(x0, y0) * (1.0 - fx) + at(x1, y0) * fx;
+        let below = at(x0, y1) * (1.0 - fx) + at(x1, y1) * fx;
         above * (1.0 - fy) + below * fy
     }
 
