@@ -91,7 +91,8 @@ fn changed(part: &str, change: impl Fn(&mut Packed, &mut Vec<u8>), rank: Option<
     writer.into_bytes().expect("it can be written").to_vec()
 }
 
-/// Each with the checksum that it has to have. burn panics on all of them.
+/// Each with the checksum that it has to have. By itself, burn panics on all but the first, which it takes
+/// for other numbers.
 #[test]
 fn lies_in_the_parts_of_a_record() {
     let same = changed("optimizer", |_, _| (), None);
