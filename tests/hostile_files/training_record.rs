@@ -65,7 +65,7 @@ pub fn part(name: &str) -> Vec<u8> {
 
 /// A record in the place of one of whose parts others' bytes stand, with the checksum that it has to
 /// have: a checksum keeps damage out, and no malice.
-fn forged(part: &str, bytes: &[u8]) -> Vec<u8> {
+pub fn forged(part: &str, bytes: &[u8]) -> Vec<u8> {
     let mut parts = PARTS.map(self::part);
     for (name, of) in PARTS.iter().zip(&mut parts) {
         if *name == part {
@@ -127,6 +127,18 @@ pub fn an_untouched_part_is_read() {
             .expect("it is of the same model");
         record.scheduler().expect("there is one");
     }
+}
+
+/// What is said to a record with a forged part, by whatever refuses it first.
+pub fn refused(part: &str, bytes: &[u8]) -> String {
+    let record = Record::from_bytes(Bytes::from_bytes_vec(forged(part, bytes)));
+    let record = record.expect("the checksum is right");
+    let mut optim = optimizer();
+    let stepped = record.load_model(Net::new()).and_then(|mut net| {
+        optim.load_record(&record)?;
+        optim.step(1e-2, &mut net, &domains(), |net: &Net, rows| net.loss(rows))
+    });
+    stepped.expect_err("it is refused").to_string()
 }
 
 /// All that is done with a record.

@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use burn::module::Module;
+use burn::{module::Module, store::ModuleRecord};
 
 use super::named::Backbone;
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
 
 impl Backbone {
     /// Reads weights that burn's [`save_file`](Module::save_file) wrote, of a net of the same
-    /// structure.
+    /// structure. Numbers of another precision are cast to that of the net.
     ///
     /// burn's own [`try_load_file`](Module::try_load_file) takes a file at its word and panics
     /// where its numbers are of another kind than the net's; here that is an error.
@@ -32,7 +32,9 @@ impl Backbone {
         Pack::open(path)
             .and_then(|pack| pack::check_module(pack, &self))
             .map_err(|error| Error::file(path, error))?;
-        self.try_load_file(path)
+        ModuleRecord::load(path)
+            // One weight of another precision, and the net could not be called.
+            .and_then(|record| self.try_load_record(record.cast_to_module_dtype()))
             .map_err(|error| Error::file(path, error))
     }
 }
