@@ -79,7 +79,7 @@ fn aggregated() -> Vec<Config> {
     let both = |method: Aggregation| {
         let own = Config::new().with_evaluation(Evaluation::Own);
         [
-            with(own, method, Aggregated::Both),
+            with(own, method.clone(), Aggregated::Both),
             with(Config::sagm(0.1, 0.05), method, Aggregated::Both),
         ]
     };

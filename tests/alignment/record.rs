@@ -482,7 +482,7 @@ fn other_files_are_refused() {
     optim.base().save(path("optimizer.bpk")).unwrap();
     let something_else = "the record must be one of a robust training, but it is of something else";
     for (name, reason) in [
-        ("missing.bpk", "cannot open"),
+        ("missing.bpk", "cannot be read"),
         ("empty.bpk", ""),
         ("text.bpk", ""),
         ("cut.bpk", ""),

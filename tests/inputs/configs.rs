@@ -17,6 +17,7 @@ use roga::{
     aggregation::{Aggregation, AndMask, CaGrad, Disam, GroupDro, PcGrad, UpGrad, VRex},
     alignment::AlignmentConfig,
     averaging::{ExponentialMovingAverageConfig, SwadConfig},
+    checkpoint::CheckpointsConfig,
     detector::{
         augment::{AugmentConfig, Chance},
         backbone::{
@@ -37,8 +38,8 @@ use roga::{
     diagnostic::{Direction, LandscapeConfig},
     metric::{BootstrapConfig, DetectionMetricsConfig, Roc, RocBandConfig, ScoredSet},
     optim::{
-        AggregationConfig, Evaluation, FishConfig, RobustGradientAlignmentConfig as Config,
-        Schedule,
+        AggregationConfig, Ascent, Evaluation, FishConfig, FriendlyAscent,
+        RobustGradientAlignmentConfig as Config, Schedule,
     },
     perturbation::Adaptive,
 };
@@ -172,7 +173,12 @@ fn every_number_of_every_config_is_refused_by_name_or_has_a_defined_result() {
     let mut missing = configs();
     missing.retain(|name| !table.names.contains(&**name));
     // Parts of the training's own, which is tried with them.
-    for part in ["AggregationConfig", "AlignmentConfig", "PerturbationGroup"] {
+    for part in [
+        "AggregationConfig",
+        "AlignmentConfig",
+        "FriendlyAscent",
+        "PerturbationGroup",
+    ] {
         assert!(missing.remove(part), "{part}");
     }
     #[cfg(not(feature = "face-detection"))]
@@ -257,6 +263,10 @@ fn training(table: &mut Table) {
             .with_adaptive(Adaptive::Weights { eta: 0.01 })
             .with_group(ParamGroup::from_predicate("bias"), 0.1, 0.01)
             .with_evaluation(Evaluation::Own)
+            .with_ascent(Ascent::Pooled)
+            .with_friendly(Some(FriendlyAscent::new()))
+            .with_interval(2)
+            .with_reuse_weight(Some(0.5))
             .with_domain_weights(Some(vec![1.0, 2.0, 1.0]))
             .with_noise_seed(Some(1))
             .with_gap_weight(Some(0.1))
@@ -275,6 +285,10 @@ fn training(table: &mut Table) {
     for method in methods {
         table.every_number(whole(method), train);
     }
+    let folder = tempfile::tempdir().unwrap();
+    table.every_number(CheckpointsConfig::new(folder.path().into()), |config| {
+        config.init().map(drop)
+    });
     table.every_number(FishConfig::new(), |config| {
         let mut model = net();
         let mut fish = config.init(SgdConfig::new().init())?;
