@@ -4,14 +4,14 @@ use super::{
     RobustGradient,
     clean::Clean,
     difference::Differences,
-    point::{At, Sums},
+    point::{At, Part, Sums},
     readback::Readback,
     summary::{AlignmentReadings, StepReadings},
 };
 use crate::{
     Result,
     aggregation::{DomainStatistics, Needs, combined},
-    gradient::{combine, dot, gram, like_parameters, squared_norm, times},
+    gradient::{GramMatrix, combine, dot, gram, like_parameters, squared_norm, times},
 };
 
 /// Step 4, and what the host has to do for it and for the points.
@@ -80,25 +80,41 @@ impl RobustGradient {
                 return Ok(false);
             }
         }
-        let parts = sums.parts.iter().filter(|_| needs != Needs::Nothing);
-        let losses: Vec<f64> = parts.map(|part| part.loss(readback)).collect();
-        let gram = (needs == Needs::Gram).then(|| readback.gram_matrix(&readings.kept));
-        // The weights at the points need not add up to 1 in every draw.
+        // The weights at the points need not add up to 1 in every draw. A domain without a point has
+        // none, so that what a method keeps stays as long from step to step.
         let sum: f64 = sums.parts.iter().map(|part| part.weight).sum();
-        let shares = sums.parts.iter().map(|part| part.weight / sum);
-        let shares: Vec<f64> = shares.collect();
+        let mut shares = vec![0.0; at.weights.len()];
+        let mut losses = vec![0.0; at.weights.len()];
+        let mut places = vec![None; at.weights.len()];
+        for (place, part) in sums.parts.iter().enumerate() {
+            let of_domain = shares.iter_mut().zip(&mut losses).zip(&mut places);
+            let Some(((share, loss), its)) = of_domain.into_iter().nth(part.domain) else {
+                continue;
+            };
+            (*share, *its) = (part.weight / sum, Some(place));
+            if needs != Needs::Nothing {
+                *loss = part.loss(readback);
+            }
+        }
+        let gram = (needs == Needs::Gram).then(|| readback.gram_matrix(&readings.kept));
+        let gram = gram.map(|of_parts| {
+            let place = |domain: usize| places.get(domain).copied().flatten();
+            GramMatrix::from_fn(at.weights.len(), |i, j| {
+                let pair = place(i).zip(place(j));
+                pair.map_or(0.0, |(i, j)| of_parts.get(i, j))
+            })
+        });
         let mut domains = DomainStatistics::new(readings.step, &shares).with_losses(&losses);
         if let Some(gram) = &gram {
             domains = domains.with_gram(gram);
         }
-        let mut coefficients = aggregating.of_points(&domains)?;
-        coefficients.iter_mut().for_each(|c| *c *= sum);
-        let mut by_domain = vec![0.0; at.weights.len()];
-        for (part, coefficient) in sums.parts.iter().zip(&coefficients) {
-            if let Some(of_domain) = by_domain.get_mut(part.domain) {
-                *of_domain = *coefficient;
-            }
-        }
+        let mut by_domain = aggregating.of_points(&domains)?;
+        by_domain.iter_mut().for_each(|c| *c *= sum);
+        let of_part = |part: &Part, of: &[f64]| of.get(part.domain).copied().unwrap_or(0.0);
+        let parts = sums.parts.iter();
+        let (shares, coefficients): (Vec<f64>, Vec<f64>) = parts
+            .map(|part| (of_part(part, &shares), of_part(part, &by_domain)))
+            .unzip();
         aggregating.coefficients.perturbed = Some(by_domain);
         let kept = std::mem::take(&mut sums.kept);
         let method = aggregating.method;
