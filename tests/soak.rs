@@ -3,7 +3,7 @@
 //! The numbers of a run over 5,000 steps stand in `docs/reliability.md`:
 //!
 //! ```sh
-//! cargo test --release --test soak -- --ignored --nocapture
+//! ROGA_SOAK_STEPS=5000 cargo test --release --test soak -- --nocapture
 //! ```
 
 use std::{
@@ -268,12 +268,7 @@ fn whole(steps: usize) {
 }
 
 #[test]
-fn a_thousand_steps_leave_nothing_behind() {
-    every_method(1000);
-}
-
-#[test]
-#[ignore = "minutes: its run is recorded in docs/reliability.md"]
-fn five_thousand_steps_leave_nothing_behind() {
-    every_method(5000);
+fn thousands_of_steps_leave_nothing_behind() {
+    let steps = std::env::var("ROGA_SOAK_STEPS");
+    every_method(steps.map_or(1000, |steps| steps.parse().unwrap()));
 }

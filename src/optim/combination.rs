@@ -83,19 +83,20 @@ impl RobustGradient {
         // The weights at the points need not add up to 1 in every draw. A domain without a point has
         // none, so that what a method keeps stays as long from step to step.
         let sum: f64 = sums.parts.iter().map(|part| part.weight).sum();
-        let mut shares = vec![0.0; at.weights.len()];
-        let mut losses = vec![0.0; at.weights.len()];
-        let mut places = vec![None; at.weights.len()];
-        for (place, part) in sums.parts.iter().enumerate() {
-            let of_domain = shares.iter_mut().zip(&mut losses).zip(&mut places);
-            let Some(((share, loss), its)) = of_domain.into_iter().nth(part.domain) else {
-                continue;
-            };
-            (*share, *its) = (part.weight / sum, Some(place));
-            if needs != Needs::Nothing {
-                *loss = part.loss(readback);
-            }
-        }
+        let of = |domain: usize| sums.parts.iter().position(|part| part.domain == domain);
+        let places: Vec<Option<usize>> = (0..at.weights.len()).map(of).collect();
+        let of_each = |number: &dyn Fn(&Part) -> f64| -> Vec<f64> {
+            let part = |place: &Option<usize>| place.and_then(|place| sums.parts.get(place));
+            places
+                .iter()
+                .map(|it| part(it).map_or(0.0, number))
+                .collect()
+        };
+        let shares = of_each(&|part| part.weight / sum);
+        let losses = match needs {
+            Needs::Nothing => Vec::new(),
+            _ => of_each(&|part| part.loss(readback)),
+        };
         let gram = (needs == Needs::Gram).then(|| readback.gram_matrix(&readings.kept));
         let gram = gram.map(|of_parts| {
             let place = |domain: usize| places.get(domain).copied().flatten();

@@ -413,16 +413,54 @@ fn beside_an_alignment_loss_one_is_added_to_the_other() {
     assert_close(&both, &plus(1.0, &upgrad, 1.0, &of_loss), 1e-6);
 }
 
+/// Four domains, the second of which is none of [`waves`], and weights that leave it out.
+fn one_more() -> (Vec<Loss>, Vec<f64>) {
+    let mut more = waves();
+    let other = Loss::Bowl {
+        a: vec![7.0, -9.0, 1.0],
+        c: vec![-3.0, 5.0, 2.0],
+    };
+    more.insert(1, other);
+    (more, vec![1.0, 0.0, 2.0, 2.0])
+}
+
+/// In a plain step such a domain has a gradient, at the points it has none: what is kept is the
+/// others' in both.
+#[test]
+fn a_domain_of_weight_0_does_not_count_in_what_is_kept() {
+    let (more, weights) = one_more();
+    for evaluation in [Evaluation::Own, Evaluation::Sampled] {
+        for of in OF {
+            let gradients = |losses: &[Loss], weights: Vec<f64>| -> Vec<f32> {
+                let config = Config::new()
+                    .with_rho(0.3)
+                    .with_interval(2)
+                    .with_evaluation(evaluation)
+                    .with_domain_weights(Some(weights));
+                let config = with(&config, GroupDro { eta: 0.7 }, of);
+                let robust = config.init_gradient().unwrap();
+                let model = Point::new(&THETA, &device());
+                let step = |_| {
+                    let domains = domains(losses);
+                    let loss = |m: &Point, loss: &Loss| loss.at(m);
+                    let (gradients, report) = robust.gradients(&model, &domains, loss).unwrap();
+                    assert!(!report.is_skipped());
+                    values(&gradients.get::<1>(model.theta.id).unwrap())
+                };
+                (0..4).flat_map(step).collect()
+            };
+            let found = gradients(&more, weights.clone());
+            if evaluation == Evaluation::Own {
+                let expected = gradients(&waves(), vec![1.0, 2.0, 2.0]);
+                assert_close(&found, &expected, 3e-6);
+            }
+        }
+    }
+}
+
 #[test]
 fn a_domain_of_weight_0_does_not_count() {
-    let (mut more, weights) = (waves(), vec![1.0, 0.0, 2.0, 2.0]);
-    more.insert(
-        1,
-        Loss::Bowl {
-            a: vec![7.0, -9.0, 1.0],
-            c: vec![-3.0, 5.0, 2.0],
-        },
-    );
+    let (more, weights) = one_more();
     let base = Config::new().with_rho(0.3).with_evaluation(Evaluation::Own);
     let three = base.clone().with_domain_weights(Some(vec![1.0, 2.0, 2.0]));
     let four = base.with_domain_weights(Some(weights));

@@ -390,14 +390,7 @@ fn ctrl_c_finishes_the_step_and_says_how_to_go_on() {
         thread::sleep(Duration::from_millis(1));
     }
     interrupt(&child);
-    let mut said = String::new();
-    child
-        .stderr
-        .take()
-        .unwrap()
-        .read_to_string(&mut said)
-        .unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(130), "{said}");
+    let said = ended(child, 130);
     assert_all(
         &said,
         &["Ctrl-C once more ends at once", "interrupted behind step "],
@@ -447,6 +440,15 @@ fn ctrl_c_twice_ends_at_once() {
     said.read_to_string(&mut rest).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130), "{rest}");
     assert!(!rest.contains("To go on"), "{rest}");
+}
+
+/// What a run said, which ends with this code.
+fn ended(mut child: Child, code: i32) -> String {
+    let mut said = String::new();
+    let errors = child.stderr.as_mut().unwrap();
+    errors.read_to_string(&mut said).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(code), "{said}");
+    said
 }
 
 fn interrupt(child: &Child) {
@@ -513,14 +515,7 @@ fn pictures_that_change_while_they_are_trained_on_are_named() {
     for (number, (path, _)) in (0..).zip(&was) {
         picture(path, number);
     }
-    let mut said = String::new();
-    child
-        .stderr
-        .take()
-        .unwrap()
-        .read_to_string(&mut said)
-        .unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(1), "{said}");
+    let said = ended(child, 1);
     assert_all(&said, &[".png: has changed since the set was checked"]);
     assert!(!reached.with_file_name("scores.csv").exists());
     let error = refused(&mut command(&folder, &format!("{run} changed")));
