@@ -21,9 +21,10 @@ use problems::{Batch, Loss, Net, Point, batches, domains, joined_losses};
 use roga::{
     aggregation::UpGrad,
     alignment::{AlignmentConfig, Difference},
+    averaging::ExponentialMovingAverageConfig,
     domain::MicroBatches,
     optim::{
-        AggregationConfig, Evaluation, Outcome, Pass, Quantity,
+        AggregationConfig, Evaluation, FishConfig, Outcome, Pass, Quantity,
         RobustGradientAlignmentConfig as Config, Schedule, StepReport, micro_batched,
     },
     perturbation::Adaptive,
@@ -81,6 +82,25 @@ fn main() -> ExitCode {
             roga().with_aggregation(Some(AggregationConfig::new(UpGrad::default().into()))),
             Way::Separate,
         ),
+        (
+            "aligned_by_variance",
+            roga().with_alignment(Some(AlignmentConfig::variance(0.01))),
+            Way::Separate,
+        ),
+        ("sam", Config::sam(0.1), Way::Separate),
+        ("domain_sam", Config::domain_sam(0.1), Way::Separate),
+        ("look_ahead", Config::look_ahead(0.01), Way::Separate),
+        ("disam", Config::disam(0.1, 0.1), Way::Separate),
+        (
+            "friendly_sam",
+            Config::friendly_sam(0.1, 1.0, 0.6),
+            Way::Separate,
+        ),
+        ("look_sam", Config::look_sam(0.1, 3, 0.7), Way::Separate),
+        ("pcgrad", Config::pcgrad(1), Way::Separate),
+        ("mgda", Config::mgda(), Way::Separate),
+        ("cagrad", Config::cagrad(0.5), Way::Separate),
+        ("vrex", Config::vrex(1.0), Way::Separate),
         ("group_dro", Config::group_dro(0.1), Way::Separate),
         ("and_mask", Config::and_mask(1.0), Way::Separate),
     ] {
@@ -115,6 +135,11 @@ fn main() -> ExitCode {
         trials.push(trial.with_ignored_flag(ignored));
     }
     let ignored = device.is_none() && !required;
+    let copy = device.clone();
+    let trial = Trial::test("as_on_flex::fish_and_a_moving_average", move || {
+        fish_as_on_flex(copy)
+    });
+    trials.push(trial.with_ignored_flag(ignored));
     let copy = device.clone();
     let trial = Trial::test("a_zero_gradient_perturbs_nothing", move || {
         zero_gradient(copy)
@@ -175,21 +200,26 @@ fn run(config: &Config, passes: Way, device: &Device) -> (Vec<f64>, Vec<StepRepo
             report.expect("the step is valid")
         })
         .collect();
-    let state = net
-        .state()
-        .into_iter()
-        .map(|bits| f32::from_bits(bits).into());
-    (state.collect(), reports)
+    (numbers(&net), reports)
+}
+
+/// The parameters and running statistics of a net.
+fn numbers(net: &Net) -> Vec<f64> {
+    let numbers = net.state().into_iter();
+    numbers.map(|bits| f32::from_bits(bits).into()).collect()
+}
+
+fn close(what: &str, here: f64, there: f64) -> Result<(), Failed> {
+    match (here - there).abs() <= TOLERANCE * there.abs().max(1.0) {
+        true => Ok(()),
+        false => Err(format!("{what} is {here}, on flex {there}").into()),
+    }
 }
 
 fn as_on_flex(config: &Config, passes: Way, device: Option<Device>) -> Result<(), Failed> {
     let device = device.ok_or("no device")?;
     let (here, reports) = run(config, passes, &device);
     let (there, expected) = run(config, passes, &problems::device());
-    let close = |what: &str, a: f64, b: f64| match (a - b).abs() <= TOLERANCE * b.abs().max(1.0) {
-        true => Ok(()),
-        false => Err(Failed::from(format!("{what} is {a}, on flex {b}"))),
-    };
     for (a, b) in here.iter().zip(&there) {
         close("a parameter or statistic", *a, *b)?;
     }
@@ -210,6 +240,28 @@ fn as_on_flex(config: &Config, passes: Way, device: Option<Device>) -> Result<()
         for (a, b) in cosines(a).into_iter().zip(cosines(b)) {
             close("a cosine", a, b)?;
         }
+    }
+    Ok(())
+}
+
+/// The net and its average after some steps of Fish.
+fn run_fish(device: &Device) -> roga::Result<[Vec<f64>; 2]> {
+    let mut net = Net::new(device);
+    let mut fish = FishConfig::new().init(SgdConfig::new().init())?;
+    let mut average = ExponentialMovingAverageConfig::new(0.9).init()?;
+    for step in 0..STEPS {
+        fish.step(0.05, &mut net, &batches(step, device), loss)?;
+        average.update(&net)?;
+    }
+    Ok([numbers(&net), numbers(&average.average(&net)?)])
+}
+
+fn fish_as_on_flex(device: Option<Device>) -> Result<(), Failed> {
+    let here = run_fish(&device.ok_or("no device")?)?.concat();
+    let there = run_fish(&problems::device())?.concat();
+    assert_eq!(here.len(), there.len());
+    for (a, b) in here.into_iter().zip(there) {
+        close("a parameter, statistic or average", a, b)?;
     }
     Ok(())
 }
