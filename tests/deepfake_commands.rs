@@ -628,6 +628,53 @@ fn interrupted_in_a_training_and_run_again_equals_uninterrupted() {
     assert_same_results(&folder.join("whole"), &folder.join("mended"));
 }
 
+/// What a comparison shares of a warm-up, made by each training alone.
+///
+/// Where the learning rate is searched, trainings begin with other steps, and share none; with one
+/// draw, it is the one that is set.
+#[test]
+fn a_shared_warm_up_changes_nothing() {
+    let folder = folder("warm-up");
+    let run = "--people 12 --steps 6 --warmup-steps 4 --size 32 --copies 1 --batch 4 \
+               --methods erm,sam,roga-all --seeds 1,2 --equal both --evaluations 3 \
+               --selection training-domain --output";
+    let shared = ok(&mut command(&folder, &format!("{run} shared")));
+    let alone = "alone --search lr=uniform:0.001:0.01";
+    let alone = ok(&mut command(&folder, &format!("{run} {alone}")));
+    // Of 6 steps: ERM, SAM and RoGA, which perturb in 2. Of 8, as many passes as SAM has: ERM. RoGA's
+    // passes are spent after the first perturbed step of 5.
+    assert_all(&alone, &["10 trials, 62 steps, 84 passes"]);
+    assert_all(&shared, &["10 trials, 46 steps, 68 passes"]);
+    let [shared, alone] = ["shared", "alone"].map(|output| folder.join(output));
+    let warmed = files(&shared, "steps.csv").into_iter();
+    let (warm, trainings): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        warmed.partition(|(path, _)| path.to_string_lossy().contains("warm-up"));
+    assert_eq!(warm.len(), 6);
+    assert_eq!(trainings, files(&alone, "steps.csv"));
+    assert_eq!(files(&shared, "scores.csv"), files(&alone, "scores.csv"));
+}
+
+#[cfg(unix)]
+#[test]
+fn interrupted_in_a_warm_up_and_run_again_equals_uninterrupted() {
+    let folder = folder("warm-up-interrupted");
+    let run = "--people 12 --steps 40 --warmup-steps 30 --size 32 --copies 1 --batch 4 \
+               --methods erm,sam --seconds-at-stake 0 --output";
+    let begun = folder.join("mended/runs/without-face-swap/warm-up/seed-1-steps-40/checkpoints");
+    let whole = |name: &String| name.starts_with("step-");
+    let written = || begun.exists() && files_of(&begun, ".bpk").iter().any(whole);
+    assert!(interrupt(
+        &folder,
+        &format!("{run} mended"),
+        written,
+        "-KILL"
+    ));
+    let said = ok(&mut command(&folder, &format!("{run} mended")));
+    assert_all(&said, &["the warm-up goes on after step"]);
+    ok(&mut command(&folder, &format!("{run} whole")));
+    assert_same_results(&folder.join("whole"), &folder.join("mended"));
+}
+
 // Comparisons.
 
 #[test]

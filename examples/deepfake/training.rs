@@ -45,6 +45,7 @@ use crate::{
 };
 
 /// What is trained, and on what.
+#[derive(Clone)]
 pub struct Job<'a> {
     pub settings: &'a Settings,
     pub method: Method,
@@ -63,6 +64,18 @@ pub struct Job<'a> {
     pub test: Vec<Domain>,
     /// Where the files of the training are.
     pub folder: PathBuf,
+    /// Where its plain steps are made, if other trainings begin with the same ones.
+    pub warmup: Option<PathBuf>,
+}
+
+impl Job<'_> {
+    /// How many plain steps it shares with other trainings.
+    fn shared(&self) -> usize {
+        match self.warmup {
+            Some(_) => self.setting.warmup_steps as usize,
+            None => 0,
+        }
+    }
 }
 
 /// The AUC of each of some domains.
@@ -132,6 +145,10 @@ impl Files {
         read().map(Some).map_err(|error| self.damaged(&*error))
     }
 
+    fn checkpoints(&self) -> roga::Result<Checkpoints> {
+        CheckpointsConfig::new(self.checkpoints.clone()).init()
+    }
+
     /// A training that is over and tested.
     fn tested(&self, finished: Finished) -> Result<Trained, Box<dyn Error>> {
         let read = || -> Result<Trained, Box<dyn Error>> {
@@ -170,26 +187,58 @@ pub fn time_pass(job: &Job) -> Result<f64, Box<dyn Error>> {
     Ok(seconds)
 }
 
+/// Makes the plain steps that several trainings share, unless an earlier run has, or the training is
+/// over.
+///
+/// To be called for one of these trainings in a run.
+pub fn warm_up(job: &Job, progress: &mut Progress) -> Result<(), Box<dyn Error>> {
+    let (Some(folder), until) = (&job.warmup, job.shared()) else {
+        return Ok(());
+    };
+    if Files::new(&job.folder).finished()?.is_some() {
+        progress.made_before(until as f64);
+        return Ok(());
+    }
+    let plain = Job {
+        method: Method::Erm,
+        folder: folder.clone(),
+        warmup: None,
+        ..job.clone()
+    };
+    let files = Files::new(&plain.folder);
+    let mut training = Training::begin(&plain, &files)?;
+    progress.made_before(training.before as f64);
+    if training.before > 0 && training.before < until {
+        let before = training.before;
+        progress.say(&format!("the warm-up goes on after step {before}"));
+    }
+    training.run(until, |made, loss| {
+        progress.step((made, plain.steps), loss, 1.0)
+    })
+}
+
 /// Trains a copy of the net. The test sets are not looked at.
 ///
 /// A training that an earlier run has finished is read from its folder; one that was interrupted
-/// goes on from its last checkpoint that is whole.
+/// goes on from its last checkpoint that is whole, and one that was not begun from its warm-up.
 pub fn train(job: &Job, progress: &mut Progress) -> Result<Finished, Box<dyn Error>> {
-    fs::create_dir_all(&job.folder).map_err(|e| format!("{}: {e}", job.folder.display()))?;
-    let files = Files::new(&job.folder);
+    let (files, shared) = (Files::new(&job.folder), job.shared());
     let config = job.method.config(&job.setting, job.seed);
-    let cost = config.passes(job.steps as u64, job.train.len())? / job.steps as f64;
+    let passes = config.passes(job.steps as u64, job.train.len())? - shared as f64;
     if let Some(finished) = files.finished()? {
-        progress.made_before(cost * job.steps as f64);
+        progress.made_before(passes);
         return Ok(finished);
     }
     let mut training = Training::begin(job, &files)?;
-    if training.before > 0 {
-        progress.made_before(cost * training.before as f64);
-        let before = training.before;
+    let before = training.before;
+    let cost = passes / (job.steps - shared) as f64;
+    if before > shared {
+        progress.made_before(cost * (before - shared) as f64);
         progress.say(&format!("{}: goes on after step {before}", job.method));
     }
-    training.run(|made, loss| progress.step((made, job.steps), loss, cost))?;
+    training.run(job.steps, |made, loss| {
+        progress.step((made, job.steps), loss, cost)
+    })?;
     training.finish()?;
     // What is chosen by is what a later run of the same command reads.
     let finished = files.finished()?;
@@ -240,6 +289,7 @@ struct Training<'a> {
 
 impl<'a> Training<'a> {
     fn begin(job: &'a Job<'a>, files: &'a Files) -> Result<Self, Box<dyn Error>> {
+        fs::create_dir_all(&job.folder).map_err(|e| format!("{}: {e}", job.folder.display()))?;
         let loader = Rc::new(augmented_loader(job)?);
         let mut net = job.start.clone().train();
         let config = job.method.config(&job.setting, job.seed);
@@ -247,7 +297,10 @@ impl<'a> Training<'a> {
         let mut schedule =
             CosineAnnealingLrSchedulerConfig::new(job.setting.lr, job.steps).init()?;
         let (mut best, mut before, mut seconds_before) = (Best::default(), 0, 0.0);
-        let checkpoints = CheckpointsConfig::new(files.checkpoints.clone()).init()?;
+        let checkpoints = files.checkpoints()?;
+        if let (Some(warmup), None) = (&job.warmup, checkpoints.latest()?) {
+            take_over(&Files::new(warmup), &checkpoints, files)?;
+        }
         let log = if let Some(latest) = checkpoints.latest()? {
             for damaged in &latest.passed_over {
                 let step = latest.step;
@@ -285,8 +338,13 @@ impl<'a> Training<'a> {
         })
     }
 
-    fn run(&mut self, mut after: impl FnMut(usize, f64)) -> Result<(), Box<dyn Error>> {
-        if self.loader.position() >= self.job.steps as u64 {
+    /// Makes the steps up to this one.
+    fn run(
+        &mut self,
+        until: usize,
+        mut after: impl FnMut(usize, f64),
+    ) -> Result<(), Box<dyn Error>> {
+        if self.loader.position() >= until as u64 {
             return Ok(());
         }
         let mut saved = Instant::now();
@@ -301,8 +359,8 @@ impl<'a> Training<'a> {
             let made = report.step as usize + 1;
             let score = self.evaluate(made)?;
             after(made, report.mean_loss());
-            let last = made == self.job.steps;
-            let interrupted = interrupt::asked() && !last;
+            let last = made == until;
+            let interrupted = interrupt::asked() && made < self.job.steps;
             let due = saved.elapsed() >= between || score.is_some();
             if last || interrupted || due {
                 self.save(score)?;
@@ -310,6 +368,9 @@ impl<'a> Training<'a> {
             }
             if interrupted {
                 return Err(Interrupted { step: made as u64 }.into());
+            }
+            if last {
+                break;
             }
         }
         Ok(())
@@ -409,6 +470,30 @@ impl<'a> Training<'a> {
         output::write(&self.files.finished, &text)?;
         Ok(self.checkpoints.prune(1, false)?)
     }
+}
+
+/// Takes what a warm-up has left for that of a training of its own.
+fn take_over(
+    warmup: &Files,
+    checkpoints: &Checkpoints,
+    files: &Files,
+) -> Result<(), Box<dyn Error>> {
+    if !warmup.checkpoints.exists() {
+        return Ok(());
+    }
+    let made = warmup.checkpoints()?;
+    let Some(latest) = made.latest()? else {
+        return Ok(());
+    };
+    fs::copy(&warmup.steps, &files.steps)
+        .map_err(|error| format!("{}: {error}", warmup.steps.display()))?;
+    // The last one comes last: with it, the training is begun.
+    let best = made.best()?.filter(|best| best.step < latest.step);
+    for one in best.iter().chain([&latest]) {
+        let record = RobustGradientAlignmentRecord::load(&one.path)?;
+        checkpoints.save(one.step, one.score, |path| record.save(path))?;
+    }
+    Ok(())
 }
 
 fn augmented_loader(job: &Job) -> roga::Result<DomainDataLoader<Item, PictureBatch>> {

@@ -1,6 +1,12 @@
 //! Methods × domains left out × seeds, and tables of what came out.
 
-use std::{collections::BTreeMap, error::Error, path::Path, sync::Arc, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    error::Error,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
 
 use burn::tensor::Device;
 use roga::{
@@ -16,7 +22,7 @@ use crate::{
     method::Method,
     output::{self, Provenance, Results, Run},
     progress::Progress,
-    search::Setting,
+    search::{Searched, Setting},
     settings::{ProtocolName, SelectionName, Settings},
     stranger, terminal,
     training::{self, Aucs, Finished, Job, Trained},
@@ -43,6 +49,7 @@ pub fn compare(settings: &Settings, output: &Path, restart: bool) -> Result<(), 
         data: &data,
         progress,
         results: Results::new(settings.clone(), data.counts()),
+        warm: BTreeSet::new(),
     };
     comparison.announce(&turns)?;
     interrupt::listen()?;
@@ -148,6 +155,16 @@ fn check_folders<'a>(domains: impl Iterator<Item = &'a Arc<str>>) -> Result<(), 
     Ok(())
 }
 
+/// What so many plain steps cost, which are no training of their own.
+fn plain(steps: usize) -> Cost {
+    Cost {
+        trials: 0,
+        steps: steps as u64,
+        passes: steps as f64,
+        seconds_per_pass: None,
+    }
+}
+
 /// The turn's name, in folders and tables.
 pub fn turn_name(turn: &DomainSplit, protocol: ProtocolName) -> String {
     match protocol {
@@ -164,6 +181,8 @@ struct Comparison<'a> {
     data: &'a Data,
     progress: Progress,
     results: Results,
+    /// The warm-ups that are made.
+    warm: BTreeSet<PathBuf>,
 }
 
 impl<'a> Comparison<'a> {
@@ -174,6 +193,7 @@ impl<'a> Comparison<'a> {
             for method in self.settings.methods() {
                 total = total + self.cost(turn, method)?;
             }
+            total = total + plain(self.warmups(turn)? * self.settings.warmup_steps);
         }
         if let Some(turn) = turns.first() {
             let (seed, setting) = (self.settings.seeds[0], self.settings.setting(0)?);
@@ -189,7 +209,19 @@ impl<'a> Comparison<'a> {
     fn cost(&self, turn: &DomainSplit, method: Method) -> Result<Cost, Box<dyn Error>> {
         let settings = self.settings;
         let config = method.config(&settings.setting(0)?, 0);
-        let cost = |steps, domains| Cost::of(&config, steps as u64, domains);
+        let cost = |steps, domains| {
+            let all = Cost::of(&config, steps as u64, domains)?;
+            let shared = match self.shares_warmup(steps) {
+                true => plain(settings.warmup_steps),
+                false => Cost::default(),
+            };
+            let (steps, passes) = (all.steps - shared.steps, all.passes - shared.passes);
+            Ok::<_, roga::Error>(Cost {
+                steps,
+                passes,
+                ..all
+            })
+        };
         let mut total = Cost::default();
         for steps in self.steps(turn, method)? {
             total = total + cost(steps, turn.train().len())?.times(settings.seeds.len() as u64);
@@ -205,6 +237,28 @@ impl<'a> Comparison<'a> {
             total = total + cost(settings.steps, folds - 1)?.times(all);
         }
         Ok(total)
+    }
+
+    /// How many warm-ups the trainings of a turn share.
+    fn warmups(&self, turn: &DomainSplit) -> Result<usize, Box<dyn Error>> {
+        let mut all = BTreeSet::new();
+        for method in self.settings.methods() {
+            all.extend(self.steps(turn, method)?);
+        }
+        all.retain(|steps| self.shares_warmup(*steps));
+        let searches = |method: &Method| self.draws(*method) > 1;
+        let folds = self.selection() == Selection::HeldOutDomain
+            && self.settings.methods().iter().any(searches)
+            && self.shares_warmup(self.settings.steps);
+        let folds = if folds { turn.folds()?.len() } else { 0 };
+        Ok(all.len() * self.settings.seeds.len() + folds)
+    }
+
+    /// Whether the plain steps of a warm-up are made once for all trainings of so many steps: not
+    /// where the draws differ in them.
+    fn shares_warmup(&self, steps: usize) -> bool {
+        let plain = |searched: &Searched| searched.concerns([false, false]);
+        (1..steps).contains(&self.settings.warmup_steps) && !self.settings.search.iter().any(plain)
     }
 
     /// The numbers of steps that the method is trained for: one for each table, if they differ.
@@ -326,6 +380,14 @@ impl<'a> Comparison<'a> {
         format!("runs/{domains}/{method}{draw}/seed-{seed}-steps-{steps}")
     }
 
+    /// Where the warm-up of a training in this folder is shared.
+    fn warmup(&self, folder: &str, steps: usize) -> Option<PathBuf> {
+        let folder = Path::new(folder);
+        let (domains, run) = (folder.parent()?.parent()?, folder.file_name()?);
+        self.shares_warmup(steps)
+            .then(|| self.output.join(domains).join("warm-up").join(run))
+    }
+
     fn start(&self, seed: u64) -> Result<Net, Box<dyn Error>> {
         detector::start(self.settings, seed, &self.device)
     }
@@ -341,7 +403,17 @@ impl<'a> Comparison<'a> {
         let start = self.start(run.0)?;
         let job = self.job(turn, train, method, setting, run, &start);
         self.title(turn, method);
-        training::train(&job, &mut self.progress)
+        self.finished(&job)
+    }
+
+    /// A training, from its first step to the last.
+    fn finished(&mut self, job: &Job) -> Result<Finished, Box<dyn Error>> {
+        if let Some(warmup) = &job.warmup
+            && self.warm.insert(warmup.clone())
+        {
+            training::warm_up(job, &mut self.progress)?;
+        }
+        training::train(job, &mut self.progress)
     }
 
     fn title(&mut self, turn: &DomainSplit, method: Method) {
@@ -361,7 +433,7 @@ impl<'a> Comparison<'a> {
         let start = self.start(run.0)?;
         let job = self.job(turn, turn.train(), method, setting, run, &start);
         self.title(turn, method);
-        let finished = training::train(&job, &mut self.progress)?;
+        let finished = self.finished(&job)?;
         training::test(&job, finished)
     }
 
@@ -415,6 +487,7 @@ impl<'a> Comparison<'a> {
             valid: of(&data.valid, train),
             oracle: of(&data.valid, &oracle),
             test,
+            warmup: self.warmup(&folder, steps),
             folder: self.output.join(folder),
         }
     }

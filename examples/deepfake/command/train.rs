@@ -56,6 +56,7 @@ pub fn train(settings: &Settings, output: &Path, restart: bool) -> Result<(), Bo
         oracle: Vec::new(),
         test: data.test,
         folder: folder.clone(),
+        warmup: None,
     };
     let finished = training::train(&job, &mut progress)?;
     let trained = training::test(&job, finished)?;
