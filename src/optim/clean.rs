@@ -13,7 +13,7 @@ use super::{
 use crate::{
     Result,
     aggregation::{Needs, combined},
-    gradient::{GramMatrix, combine, gram, squared_norm},
+    gradient::{GramMatrix, WeightedSum, gram, shared, squared_norm},
     perturbation::{Adaptive, adaptive_squared_norm},
 };
 
@@ -32,6 +32,9 @@ pub(crate) struct Clean {
     pub plain: Option<GradientsParams>,
     /// What is climbed in the place of $\bar g$.
     pub climbed: Option<GradientsParams>,
+    /// $\sum_i p_i\, \rho\, g_i / \lVert T g_i \rVert$, of the domains whose gradients are not kept,
+    /// where they share the mean of their points.
+    pub consensus: GradientsParams,
     /// $\lVert \theta \rVert^2$ and the parameters' resolution, where finite differences go by them.
     scale: Option<(Reading, f64)>,
 }
@@ -54,6 +57,7 @@ impl Clean {
             aggregated: None,
             plain: None,
             climbed: None,
+            consensus: GradientsParams::new(),
             scale: None,
         }
     }
@@ -123,10 +127,6 @@ impl Clean {
                 *gradient = GradientsParams::new();
             }
         }
-        let pooled = |point: &Point| point.ascent == PointAscent::Pooled;
-        if !points.iter().any(pooled) {
-            self.climbed = None;
-        }
     }
 }
 
@@ -159,9 +159,6 @@ impl RobustGradient {
             losses.push(readback.push(loss));
             gradients.push(gradient);
         }
-        let terms = at.weights.iter().copied().zip(&gradients);
-        let terms: Vec<_> = terms.filter(|(weight, _)| *weight > 0.0).collect();
-        let mean = combine(at_theta, &terms);
         let gram: Vec<Vec<Option<Tensor<1>>>> = if self.config().report || at.needs() == Needs::Gram
         {
             gram(at_theta, &gradients)
@@ -179,6 +176,17 @@ impl RobustGradient {
                 .collect(),
             _ => vec![None; gradients.len()],
         };
+        let mut mean = WeightedSum::new();
+        for (weight, gradient) in at.weights.iter().zip(&mut gradients) {
+            let gradient = match by_domain || at.one_by_one() {
+                true => shared(at_theta, gradient),
+                false => std::mem::take(gradient),
+            };
+            if *weight > 0.0 {
+                mean.add(at_theta, *weight, gradient);
+            }
+        }
+        let mean = mean.combined(at_theta);
         let gram = readback.push_rows(&gram);
         let scale = at.aligning.is_some().then(|| {
             let (square, epsilon) = parameters_squared_norm(at.model);
@@ -214,7 +222,7 @@ impl RobustGradient {
             probes,
             sum,
         } = passes.sum(at_theta, &terms)?;
-        let mean = combine(at_theta, &[(sum.unit, &sum.sum)]);
+        let mean = sum.combined(at_theta);
         let (mean_norm, mean_square) = self.mean_norms(readback, at, &mean);
         let mut push = |number: Option<Tensor<1>>| readback.push(number);
         let clean = Clean::of_mean(mean, mean_norm);

@@ -318,7 +318,7 @@ impl RobustGradient {
                 self.passes_at_points(&mut passes, &mut readback, &at, &mut clean)?;
             readings.points = points;
             if self.look_at_points(&mut at, &mut sums, &mut readings, &mut readback)? {
-                gradient = self.combine(&mut at, clean, &sums, &mut readings, &mut readback);
+                gradient = self.combine(&mut at, clean, sums, &mut readings, &mut readback);
                 readings.update = readback.push(squared_norm(model, &gradient));
                 readback.wait()?;
             }

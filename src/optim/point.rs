@@ -1,4 +1,4 @@
-use burn::{module::Module, optim::GradientsParams, tensor::Tensor};
+use burn::{module::Module, optim::GradientsParams};
 
 use super::{
     RobustGradient,
@@ -15,8 +15,8 @@ use super::{
 use crate::{
     Result,
     aggregation::Needs,
-    gradient::{WeightedSum, combine, dot, squared_norm},
-    perturbation::{Displacement, ascent_scale, displaced_with_resolution},
+    gradient::{WeightedSum, accumulate_times, combine, combine_taking, dot, shared, squared_norm},
+    perturbation::{Length, Term, ascent_scale, displaced_with_resolution},
 };
 
 /// Where a step is.
@@ -136,15 +136,10 @@ impl RobustGradient {
     ) -> Result<(Sums, Vec<PointReadings>)> {
         let mut sums = Sums::new();
         let mut readings = Vec::with_capacity(at.plan.points.len());
-        for (place, point) in at.plan.points.iter().enumerate() {
-            let direction = at.direction(clean, point);
-            let displacement = self.displacement(at, clean, point, direction.as_ref());
-            let (at_point, resolution) = displaced_with_resolution(at.model, &displacement);
+        for point in &at.plan.points {
+            let way = self.way(at, clean, point);
+            let (at_point, resolution) = displaced_with_resolution(at.model, way);
             let resolution = resolution.wanted.zip(resolution.lost);
-            drop(displacement);
-            if at.differences.is_none() {
-                clean.release(at.plan.points.get(place + 1..).unwrap_or_default());
-            }
             let mut of_point = PointReadings {
                 point: point.clone(),
                 passes: Vec::with_capacity(point.terms.len()),
@@ -208,7 +203,8 @@ impl RobustGradient {
             if keeps {
                 let part = Part::new(point, terms, &of_terms);
                 let scale = sum.unit / part.weight;
-                sums.kept.push(combine(at.model, &[(scale, &sum.sum)]));
+                let terms = vec![(scale, sum.sum)];
+                sums.kept.push(combine_taking(at.model, terms));
                 sums.parts.push(part);
             } else if point.is_difference() {
                 sums.alignment.add(at.model, sum.unit, sum.sum);
@@ -245,56 +241,90 @@ impl RobustGradient {
     }
 
     /// The way from $\theta$ to a point: $\varepsilon - \gamma\, \bar g$, or along the direction of a
-    /// finite difference.
-    fn displacement<'a, M>(
+    /// finite difference. What no later point needs is taken from the clean gradients.
+    fn way<'a, M: Module>(
         &self,
         at: &'a At<'_, M>,
-        clean: &'a Clean,
+        clean: &'a mut Clean,
         point: &Point,
-        direction: Option<&'a GradientsParams>,
-    ) -> Vec<Displacement<'a>> {
-        let (rho, of_parameter) = at.perturbation.rho.parts();
-        let ascent = |norm: &Tensor<1>, weight: f64, gradient: &'a GradientsParams| {
-            let scale = ascent_scale(norm.clone(), rho * weight);
-            let ascent = Displacement::new(scale, gradient).with_adaptive(self.config().adaptive);
-            match of_parameter {
-                Some(factors) => ascent.with_factors(factors),
-                None => ascent,
+    ) -> Vec<Term<'a>> {
+        let ascent = match point.ascent {
+            PointAscent::None => None,
+            PointAscent::Domain(domain) => self.of_domain(at, clean, domain),
+            PointAscent::Consensus => {
+                for domain in 0..clean.gradients.len() {
+                    self.add_to_consensus(at, clean, domain);
+                }
+                let sum = std::mem::take(&mut clean.consensus);
+                Some((Length::constant(1.0), sum))
             }
-        };
-        let of_domain = |domain: usize, weight: f64| {
-            let norm = clean.norms.get(domain)?.as_ref()?;
-            Some(ascent(norm, weight, clean.gradients.get(domain)?))
-        };
-        let mut displacement: Vec<_> = match point.ascent {
-            PointAscent::None => Vec::new(),
-            PointAscent::Domain(domain) => of_domain(domain, 1.0).into_iter().collect(),
-            PointAscent::Consensus => (at.weights.iter().enumerate())
-                .filter_map(|(domain, weight)| of_domain(domain, *weight))
-                .collect(),
             PointAscent::Pooled => {
-                let climbed = clean.climbed.as_ref().unwrap_or(&clean.mean);
-                let norm = clean.mean_norm.iter();
-                norm.map(|norm| ascent(norm, 1.0, climbed)).collect()
+                let climbed = clean.climbed.take();
+                let climbed = climbed.unwrap_or_else(|| shared(at.model, &clean.mean));
+                let norm = clean.mean_norm.clone();
+                norm.map(|norm| (Length::new(ascent_scale(norm, at.rho())), climbed))
             }
             PointAscent::Difference { length, .. } => {
-                let along = direction.map(|direction| Displacement::constant(length, direction));
-                return along.into_iter().collect();
+                let direction = at.direction(clean, point).into_iter();
+                let along = |direction| Term::taken(Length::constant(length), direction);
+                return direction.map(along).collect();
             }
         };
-        if !at.perturbation.gamma.is_zero() {
-            let (gamma, of_parameter) = at.perturbation.gamma.parts();
-            let shift = Displacement::constant(-gamma, &clean.mean);
-            displacement.push(match of_parameter {
-                Some(factors) => shift.with_factors(factors),
-                None => shift,
-            });
+        let mut way = Vec::with_capacity(2);
+        if let Some((length, gradient)) = ascent {
+            let length = length
+                .with_adaptive(self.config().adaptive)
+                .with_factors(at.perturbation.rho.parts().1);
+            way.push(Term::taken(length, gradient));
         }
-        displacement
+        if !at.perturbation.gamma.is_zero() {
+            let (gamma, factors) = at.perturbation.gamma.parts();
+            let length = Length::constant(-gamma).with_factors(factors);
+            way.push(Term::kept(length, &clean.mean));
+        }
+        way
+    }
+
+    /// The ascent of a domain: its length and its direction.
+    fn of_domain<M: Module>(
+        &self,
+        at: &At<'_, M>,
+        clean: &mut Clean,
+        domain: usize,
+    ) -> Option<(Length<'static>, GradientsParams)> {
+        let gradient = clean.gradients.get_mut(domain)?;
+        let gradient = at.last_use(gradient);
+        let norm = clean.norms.get(domain)?.clone()?;
+        Some((Length::new(ascent_scale(norm, at.rho())), gradient))
+    }
+
+    /// Adds a domain's ascent to the mean of all.
+    fn add_to_consensus<M: Module>(&self, at: &At<'_, M>, clean: &mut Clean, domain: usize) {
+        let weight = at.weights.get(domain).copied().unwrap_or(0.0);
+        let norm = clean.norms.get(domain).cloned().flatten();
+        let Some((gradient, norm)) = clean.gradients.get_mut(domain).zip(norm) else {
+            return;
+        };
+        let gradient = at.last_use(gradient);
+        let scale = ascent_scale(norm, at.rho() * weight);
+        accumulate_times(at.model, &mut clean.consensus, &scale, gradient);
     }
 }
 
 impl<M: Module> At<'_, M> {
+    /// $\rho$, of parameters in no group.
+    fn rho(&self) -> f64 {
+        self.perturbation.rho.parts().0
+    }
+
+    /// A clean gradient, for an ascent: finite differences alone need it again.
+    fn last_use(&self, gradient: &mut GradientsParams) -> GradientsParams {
+        match self.differences {
+            None => std::mem::take(gradient),
+            Some(_) => shared(self.model, gradient),
+        }
+    }
+
     /// $v_i$, at a point of a finite difference.
     fn direction(&self, clean: &Clean, point: &Point) -> Option<GradientsParams> {
         let PointAscent::Difference { direction, .. } = point.ascent else {
