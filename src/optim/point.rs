@@ -4,7 +4,7 @@ use super::{
     RobustGradient,
     aggregation::{Aggregating, Parts},
     carried::Carried,
-    clean::Clean,
+    clean::{Clean, Held},
     difference::{Aligning, Differences},
     evaluation::{Plan, Point, PointAscent},
     group::Perturbation,
@@ -16,7 +16,7 @@ use crate::{
     Result,
     aggregation::Needs,
     gradient::{WeightedSum, accumulate_times, combine, combine_taking, dot, shared, squared_norm},
-    perturbation::{Length, Term, ascent_scale, displaced_with_resolution},
+    perturbation::{Length, Term, ascent_scale, displaced, displaced_with_resolution},
 };
 
 /// Where a step is.
@@ -34,6 +34,8 @@ pub(crate) struct At<'a, M> {
     pub differences: Option<Differences>,
     /// Of the steps before; in the end of the next step, if this one counts.
     pub carried: Carried,
+    /// How the clean gradients are held.
+    pub held: Held,
 }
 
 impl<M> At<'_, M> {
@@ -53,6 +55,17 @@ impl<M> At<'_, M> {
     /// Whether something but ascents needs the domains' clean gradients one by one.
     pub fn one_by_one(&self) -> bool {
         self.aligning.is_some() || self.parts.any()
+    }
+
+    /// Whether there are ascents by domain.
+    pub fn by_domain(&self) -> bool {
+        let by_domain = |point: &Point| {
+            matches!(
+                point.ascent,
+                PointAscent::Domain(_) | PointAscent::Consensus
+            )
+        };
+        self.plan.points.iter().any(by_domain)
     }
 
     /// Whether the gradients at a point are kept for an aggregation, and not added up.
@@ -80,6 +93,8 @@ pub(crate) struct Sums {
     pub kept: Vec<GradientsParams>,
     /// What they are of.
     pub parts: Vec<Part>,
+    /// Of the points that have been evaluated, in their order.
+    pub readings: Vec<PointReadings>,
 }
 
 /// A part of the perturbed passes: a point, or a domain at the one point that all share.
@@ -114,50 +129,107 @@ impl Part {
 }
 
 impl Sums {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self {
             perturbed: WeightedSum::new(),
             alignment: WeightedSum::new(),
             kept: Vec::new(),
             parts: Vec::new(),
+            readings: Vec::new(),
         }
     }
 }
 
 /// Steps 2 and 3.
 impl RobustGradient {
-    /// The points and the gradients there.
+    /// The points and the gradients there, but for those that have been evaluated.
     pub(super) fn passes_at_points<M: Module>(
         &self,
         passes: &mut impl Passes<M>,
         readback: &mut Readback,
         at: &At<'_, M>,
         clean: &mut Clean,
-    ) -> Result<(Sums, Vec<PointReadings>)> {
-        let mut sums = Sums::new();
-        let mut readings = Vec::with_capacity(at.plan.points.len());
-        for point in &at.plan.points {
-            let way = self.way(at, clean, point);
-            let (at_point, resolution) = displaced_with_resolution(at.model, way);
-            let resolution = resolution.wanted.zip(resolution.lost);
-            let mut of_point = PointReadings {
-                point: point.clone(),
-                passes: Vec::with_capacity(point.terms.len()),
-                joined: Reading::default(),
-                unit: 1.0,
-                alignment: None,
-                resolution: resolution
-                    .map(|(wanted, lost)| (readback.push(wanted), readback.push(lost))),
-            };
-            let place = Place {
-                model: &at_point,
-                point,
-                mean: &clean.mean,
-            };
-            self.passes_at(passes, readback, at, &place, &mut of_point, &mut sums)?;
-            readings.push(of_point);
+        sums: &mut Sums,
+    ) -> Result<()> {
+        for point in at.plan.points.iter().skip(sums.readings.len()) {
+            if let (PointAscent::Domain(domain), Held::Again) = (point.ascent, at.held) {
+                self.take_again(passes, at, clean, domain)?;
+            }
+            self.ascend(passes, readback, at, clean, point, sums)?;
         }
-        Ok((sums, readings))
+        Ok(())
+    }
+
+    /// With the last clean gradient, before the next is taken: the passes at its own point, or its part
+    /// of the point that all share.
+    pub(super) fn ascend_at_once<M: Module>(
+        &self,
+        passes: &mut impl Passes<M>,
+        readback: &mut Readback,
+        at: &At<'_, M>,
+        clean: &mut Clean,
+        sums: &mut Sums,
+    ) -> Result<()> {
+        let last = clean.gradients.len().saturating_sub(1);
+        for point in &at.plan.points {
+            match point.ascent {
+                PointAscent::Domain(domain) if domain == last => {
+                    self.ascend(passes, readback, at, clean, point, sums)?;
+                }
+                PointAscent::Consensus => self.add_to_consensus(at, clean, last),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// A domain's clean gradient once more, for its ascent. Running statistics are those of a copy.
+    fn take_again<M: Module>(
+        &self,
+        passes: &mut impl Passes<M>,
+        at: &At<'_, M>,
+        clean: &mut Clean,
+        domain: usize,
+    ) -> Result<()> {
+        let (_, again) = passes.one(&displaced(at.model, &[]), domain)?;
+        let norm = self.ascent_norm(at, &again, squared_norm(at.model, &again));
+        let places = clean.gradients.get_mut(domain);
+        if let Some((gradient, of)) = places.zip(clean.norms.get_mut(domain)) {
+            (*gradient, *of) = (again, norm);
+        }
+        Ok(())
+    }
+
+    /// A point and the gradients there.
+    fn ascend<M: Module>(
+        &self,
+        passes: &mut impl Passes<M>,
+        readback: &mut Readback,
+        at: &At<'_, M>,
+        clean: &mut Clean,
+        point: &Point,
+        sums: &mut Sums,
+    ) -> Result<()> {
+        let way = self.way(at, clean, point);
+        let (at_point, resolution) = displaced_with_resolution(at.model, way);
+        let resolution = resolution.wanted.zip(resolution.lost);
+        let mut of_point = PointReadings {
+            point: point.clone(),
+            passes: Vec::with_capacity(point.terms.len()),
+            joined: Reading::default(),
+            unit: 1.0,
+            alignment: None,
+            resolution: resolution
+                .map(|(wanted, lost)| (readback.push(wanted), readback.push(lost))),
+        };
+        let place = Place {
+            model: &at_point,
+            point,
+            mean: &clean.mean,
+        };
+        self.passes_at(passes, readback, at, &place, &mut of_point, sums)?;
+        sums.readings.push(of_point);
+        Ok(())
     }
 
     /// The gradients at one point.
@@ -252,8 +324,10 @@ impl RobustGradient {
             PointAscent::None => None,
             PointAscent::Domain(domain) => self.of_domain(at, clean, domain),
             PointAscent::Consensus => {
-                for domain in 0..clean.gradients.len() {
-                    self.add_to_consensus(at, clean, domain);
+                if at.held == Held::All {
+                    for domain in 0..clean.gradients.len() {
+                        self.add_to_consensus(at, clean, domain);
+                    }
                 }
                 let sum = std::mem::take(&mut clean.consensus);
                 Some((Length::constant(1.0), sum))
