@@ -1,94 +1,209 @@
 //! What a step costs beside its forward and backward passes.
 //!
-//! ResNet-18, four domains of eight pictures of 64 pixels, AdamW. `whole` is a step; `own` is the
-//! same step with a closure that hands over stored gradients, so that everything but forward and
-//! backward remains: inner products, perturbed copies, sums, the report, the wait for the device
-//! and the base optimizer. `base` is the base optimizer's step alone.
+//! Every step is a whole one: what the closure takes for forward and backward, and what the base
+//! optimizer takes, is measured inside it, and the rest is the step's own work: inner products,
+//! perturbed copies, sums, the report, the wait for the device. Criterion shows the own work; a line
+//! for each method shows its share of the step, and of what the step takes.
+//!
+//! ResNet-18, four domains of eight pictures, AdamW; a net of three linear layers and 98,946
+//! parameters, four domains of 128 rows; and the time of sixteen domains of four pictures against that
+//! of four of sixteen.
 //!
 //!     cargo bench --bench step
+//!     PIXELS=224 cargo bench --bench step -- 'resnet18/4x8/(erm|sampled)$'
 
-use std::{hint::black_box, time::Duration};
+use std::{
+    cell::Cell,
+    env,
+    hint::black_box,
+    time::{Duration, Instant},
+};
 
 use burn::{
-    nn::loss::CrossEntropyLossConfig,
-    optim::{AdamWConfig, GradientsParams},
-    tensor::{Device, Distribution, Int, Tensor},
+    module::Module,
+    nn::{Linear, LinearConfig, loss::CrossEntropyLossConfig},
+    optim::{AdamWConfig, GradientsParams, ModuleOptimizer},
+    tensor::{Device, Distribution, Int, Tensor, activation::relu},
 };
 use criterion::{Criterion, criterion_group, criterion_main};
 use roga::{
-    detector::backbone::{Classifier, ResNet, ResNetConfig},
+    detector::backbone::{Classifier, ResNetConfig},
     domain::DomainBatches,
-    gradient,
     optim::{Evaluation, RobustGradientAlignmentConfig as Config},
 };
 
-type Batch = (Tensor<4>, Tensor<1, Int>);
+#[derive(Module, Debug)]
+struct Mlp {
+    first: Linear,
+    second: Linear,
+    last: Linear,
+}
 
-fn loss(net: &ResNet, (pictures, labels): &Batch) -> Tensor<1> {
-    CrossEntropyLossConfig::new()
-        .init(&pictures.device())
-        .forward(net.forward(pictures.clone()), labels.clone())
+impl Mlp {
+    fn new(device: &Device) -> Self {
+        let layer = |from, to| LinearConfig::new(from, to).init(device);
+        Self {
+            first: layer(256, 256),
+            second: layer(256, 128),
+            last: layer(128, 2),
+        }
+    }
+
+    fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        let hidden = relu(self.first.forward(x));
+        self.last.forward(relu(self.second.forward(hidden)))
+    }
+}
+
+/// Random rows and their labels.
+fn batches<const D: usize>(
+    domains: usize,
+    shape: [usize; D],
+    device: &Device,
+) -> DomainBatches<(Tensor<D>, Tensor<1, Int>)> {
+    let batch = |_| {
+        let rows = Tensor::random(shape, Distribution::Default, device);
+        (rows, Tensor::<1, Int>::zeros([shape[0]], device))
+    };
+    DomainBatches::unnamed((0..domains).map(batch)).expect("there is a domain")
+}
+
+fn cross_entropy(logits: Tensor<2>, labels: &Tensor<1, Int>) -> Tensor<1> {
+    let loss = CrossEntropyLossConfig::new().init(&logits.device());
+    loss.forward(logits, labels.clone())
+}
+
+/// What steps took in all.
+#[derive(Default)]
+struct Times {
+    passes: Duration,
+    base: Duration,
+    own: Duration,
+}
+
+impl Times {
+    fn add<M: Module, B>(
+        &mut self,
+        config: &Config,
+        net: &mut M,
+        base: &mut ModuleOptimizer,
+        domains: &DomainBatches<B>,
+        loss: &impl Fn(&M, &B) -> Tensor<1>,
+    ) -> Duration {
+        let robust = config.init_gradient().expect("the settings are valid");
+        let passes = Cell::new(Duration::ZERO);
+        let start = Instant::now();
+        let step = robust.gradients(net, domains, |net: &M, batch: &B| {
+            let start = Instant::now();
+            let loss = loss(net, batch);
+            let gradients = GradientsParams::from_grads(loss.backward(), net);
+            let loss = loss.inner();
+            passes.set(passes.get() + start.elapsed());
+            (loss, gradients)
+        });
+        let (gradients, report) = step.expect("the passes succeed");
+        let own = start.elapsed().saturating_sub(passes.get());
+        assert!(!report.is_skipped());
+        let start = Instant::now();
+        *net = base.step(1e-6, net.clone(), gradients);
+        self.base += start.elapsed();
+        self.passes += passes.get();
+        self.own += own;
+        own
+    }
+
+    fn print(&self, name: &str) {
+        let [passes, base, own] = [self.passes, self.base, self.own].map(|it| it.as_secs_f64());
+        let whole = passes + base + own;
+        println!(
+            "{name}: own work {:.2} % of the step, base optimizer {:.2} %; {:.3} of its passes' time",
+            100.0 * own / whole,
+            100.0 * base / whole,
+            whole / passes,
+        );
+    }
+}
+
+fn methods() -> Vec<(&'static str, Config)> {
+    let roga = |evaluation| Config::new().with_evaluation(evaluation);
+    let lean = |config: Config| config.with_report(false);
+    vec![
+        ("erm", Config::erm()),
+        ("erm, report off", lean(Config::erm())),
+        ("sampled", roga(Evaluation::Sampled)),
+        ("sampled, report off", lean(roga(Evaluation::Sampled))),
+        ("consensus", roga(Evaluation::Consensus)),
+        ("consensus, report off", lean(roga(Evaluation::Consensus))),
+        ("all", roga(Evaluation::All)),
+        ("all, report off", lean(roga(Evaluation::All))),
+    ]
+}
+
+fn of_methods<M: Module, B>(
+    c: &mut Criterion,
+    what: &str,
+    mut net: M,
+    domains: &DomainBatches<B>,
+    loss: impl Fn(&M, &B) -> Tensor<1>,
+) {
+    let mut group = c.benchmark_group(format!("own work/{what}"));
+    group.sample_size(10).warm_up_time(Duration::from_secs(1));
+    for (name, config) in methods() {
+        let mut base = AdamWConfig::new().init();
+        let mut times = Times::default();
+        group.bench_function(name, |b| {
+            b.iter_custom(|steps| {
+                let step = |_| times.add(&config, &mut net, &mut base, domains, &loss);
+                (0..steps).map(step).sum()
+            })
+        });
+        if times.own > Duration::ZERO {
+            times.print(&format!("{what}/{name}"));
+        }
+    }
+    group.finish();
 }
 
 fn step(c: &mut Criterion) {
     let device = Device::flex().autodiff();
-    let mut net = ResNetConfig::resnet18(2)
-        .init(&device)
-        .expect("the sizes are valid");
-    let batch = || {
-        let pictures = Tensor::random([8, 3, 64, 64], Distribution::Default, &device);
-        (pictures, Tensor::<1, Int>::zeros([8], &device))
+    let pixels = env::var("PIXELS").ok();
+    let pixels = pixels.and_then(|pixels| pixels.parse().ok()).unwrap_or(64);
+    let net = || {
+        let net = ResNetConfig::resnet18(2).init(&device);
+        net.expect("the sizes are valid")
     };
-    let domains = DomainBatches::unnamed((0..4).map(|_| batch())).expect("there are four domains");
-    let stored: Vec<(Tensor<1>, GradientsParams)> = domains
-        .iter()
-        .map(|(_, batch)| {
-            let loss = loss(&net, batch);
-            let gradients = GradientsParams::from_grads(loss.backward(), &net);
-            (loss.inner(), gradients)
-        })
-        .collect();
-    let indices = DomainBatches::unnamed(0..4usize).expect("there are four domains");
-    let handed_over = |net: &ResNet, domain: &usize| {
-        let (loss, gradients) = &stored[*domain];
-        (loss.clone(), gradient::combine(net, &[(1.0, gradients)]))
-    };
+    let pictures = |domains, rows| batches(domains, [rows, 3, pixels, pixels], &device);
+    of_methods(c, "resnet18/4x8", net(), &pictures(4, 8), |net, (x, y)| {
+        cross_entropy(net.forward(x.clone()), y)
+    });
+    let rows = batches(4, [128, 256], &device);
+    of_methods(c, "mlp/4x128", Mlp::new(&device), &rows, |net, (x, y)| {
+        cross_entropy(net.forward(x.clone()), y)
+    });
 
-    let mut group = c.benchmark_group("step/resnet18/4x8x64px");
-    group
-        .sample_size(10)
-        .warm_up_time(Duration::from_secs(1))
-        .measurement_time(Duration::from_secs(10));
+    let mut group = c.benchmark_group("step/resnet18");
+    group.sample_size(10).warm_up_time(Duration::from_secs(1));
     for (name, config) in [
         ("erm", Config::erm()),
         (
             "sampled",
             Config::new().with_evaluation(Evaluation::Sampled),
         ),
-        ("all", Config::new()),
-        ("all/report off", Config::new().with_report(false)),
     ] {
-        let init = || {
-            config
-                .init(AdamWConfig::new().init())
-                .expect("the settings are valid")
-        };
-        let mut optim = init();
-        group.bench_function(format!("{name}/whole"), |b| {
-            b.iter(|| black_box(optim.step(1e-6, &mut net, &domains, loss)))
-        });
-        let mut optim = init();
-        group.bench_function(format!("{name}/own"), |b| {
-            b.iter(|| black_box(optim.step(1e-6, &mut net, &indices, handed_over)))
-        });
+        for (domains, rows) in [(4, 16), (16, 4)] {
+            let (mut net, batches) = (net(), pictures(domains, rows));
+            let optim = config.init(AdamWConfig::new().init());
+            let mut optim = optim.expect("the settings are valid");
+            group.bench_function(format!("{name}/{domains}x{rows}"), |b| {
+                b.iter(|| {
+                    let loss = |net: &_, (x, y): &(Tensor<4>, Tensor<1, Int>)| {
+                        cross_entropy(Classifier::forward(net, x.clone()), y)
+                    };
+                    black_box(optim.step(1e-6, &mut net, &batches, loss))
+                })
+            });
+        }
     }
-    let mut base = AdamWConfig::new().init();
-    group.bench_function("base", |b| {
-        b.iter(|| {
-            let gradients = gradient::combine(&net, &[(1.0, &stored[0].1)]);
-            net = base.step(1e-6, net.clone(), gradients);
-        })
-    });
     group.finish();
 }
 

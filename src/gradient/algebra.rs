@@ -6,6 +6,8 @@ use burn::{
     tensor::{DType, Tensor},
 };
 
+use super::sweep::inner_products;
+
 /// The inner product $\langle a, b \rangle$ over all parameters, as a tensor of shape `[1]` on the
 /// device of the first parameter; `None` where no parameter has a gradient in both.
 ///
@@ -22,34 +24,15 @@ use burn::{
 /// assert_eq!(squared_norm.into_scalar::<f32>(), 25.0);
 /// ```
 pub fn dot<M: Module>(model: &M, a: &GradientsParams, b: &GradientsParams) -> Option<Tensor<1>> {
-    struct Dot<'a> {
-        a: &'a GradientsParams,
-        b: &'a GradientsParams,
-        sums: Vec<Tensor<1>>,
-    }
-
-    impl OnParameter for Dot<'_> {
-        fn on<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            let id = param.id;
-            if let (Some(a), Some(b)) = (self.a.get::<D>(id), self.b.get::<D>(id)) {
-                self.sums.push((widen(a) * widen(b)).sum());
-            }
-        }
-    }
-
-    let mut dot = Dot {
-        a,
-        b,
-        sums: Vec::new(),
-    };
-    for_each_parameter(model, &mut dot);
-    total(dot.sums)
+    inner_products(model, &[a, b], vec![(0, 1)]).pop().flatten()
 }
 
 /// The squared norm $\lVert g \rVert^2$ over all parameters, as [`dot`] of the gradient with
 /// itself and cheaper.
 pub fn squared_norm<M: Module>(model: &M, gradient: &GradientsParams) -> Option<Tensor<1>> {
-    reduce(model, gradient, Reduction::Squares)
+    inner_products(model, &[gradient], vec![(0, 0)])
+        .pop()
+        .flatten()
 }
 
 /// A number that is finite where every entry of the gradient is: their sum, at a fraction of the
@@ -57,44 +40,25 @@ pub fn squared_norm<M: Module>(model: &M, gradient: &GradientsParams) -> Option<
 ///
 /// An infinity or a NaN among the entries never cancels out.
 pub fn finite_probe<M: Module>(model: &M, gradient: &GradientsParams) -> Option<Tensor<1>> {
-    reduce(model, gradient, Reduction::Entries)
-}
-
-enum Reduction {
-    Entries,
-    Squares,
-}
-
-fn reduce<M: Module>(
-    model: &M,
-    gradient: &GradientsParams,
-    reduction: Reduction,
-) -> Option<Tensor<1>> {
-    struct Reduce<'a> {
+    struct Entries<'a> {
         gradient: &'a GradientsParams,
-        reduction: Reduction,
         sums: Vec<Tensor<1>>,
     }
 
-    impl OnParameter for Reduce<'_> {
+    impl OnParameter for Entries<'_> {
         fn on<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            let id = param.id;
-            if let Some(tensor) = self.gradient.get::<D>(id).map(widen) {
-                self.sums.push(match self.reduction {
-                    Reduction::Entries => tensor.sum(),
-                    Reduction::Squares => tensor.square().sum(),
-                });
+            if let Some(tensor) = self.gradient.get::<D>(param.id) {
+                self.sums.push(widen(tensor).sum());
             }
         }
     }
 
-    let mut reduce = Reduce {
+    let mut entries = Entries {
         gradient,
-        reduction,
         sums: Vec::new(),
     };
-    for_each_parameter(model, &mut reduce);
-    total(reduce.sums)
+    for_each_parameter(model, &mut entries);
+    total(entries.sums)
 }
 
 /// The Gram matrix $G_{ij} = \langle g_i, g_j \rangle$ of $K$ gradients: `gram[i][j]` for
@@ -102,43 +66,11 @@ fn reduce<M: Module>(
 ///
 /// An entry is `None` where no parameter has a gradient in both.
 pub fn gram<M: Module>(model: &M, gradients: &[GradientsParams]) -> Vec<Vec<Option<Tensor<1>>>> {
-    struct Gram<'a> {
-        gradients: &'a [GradientsParams],
-        sums: Vec<Vec<Vec<Tensor<1>>>>,
-    }
-
-    impl OnParameter for Gram<'_> {
-        fn on<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            let id = param.id;
-            let tensors: Vec<Option<Tensor<D>>> = self
-                .gradients
-                .iter()
-                .map(|gradient| gradient.get::<D>(id).map(widen))
-                .collect();
-            for (i, (row, a)) in self.sums.iter_mut().zip(&tensors).enumerate() {
-                for (j, (sums, b)) in row.iter_mut().zip(&tensors).enumerate() {
-                    if let (Some(a), Some(b)) = (a, b) {
-                        let products = match i == j {
-                            true => a.clone().square(),
-                            false => a.clone() * b.clone(),
-                        };
-                        sums.push(products.sum());
-                    }
-                }
-            }
-        }
-    }
-
-    let mut gram = Gram {
-        gradients,
-        sums: (0..gradients.len())
-            .map(|row| vec![Vec::new(); row + 1])
-            .collect(),
-    };
-    for_each_parameter(model, &mut gram);
-    gram.sums
-        .into_iter()
-        .map(|row| row.into_iter().map(total).collect())
+    let rows = 0..gradients.len();
+    let pairs = rows.clone().flat_map(|i| (0..=i).map(move |j| (i, j)));
+    let gradients: Vec<_> = gradients.iter().collect();
+    let mut products = inner_products(model, &gradients, pairs.collect()).into_iter();
+    rows.map(|i| products.by_ref().take(i + 1).collect())
         .collect()
 }
 
@@ -165,20 +97,31 @@ pub fn gram<M: Module>(model: &M, gradients: &[GradientsParams]) -> Vec<Vec<Opti
 /// assert_eq!(mean.get::<2>(model.weight.id).unwrap().into_scalar::<f32>(), 2.0);
 /// ```
 pub fn combine<M: Module>(model: &M, terms: &[(f64, &GradientsParams)]) -> GradientsParams {
-    struct Combine<'a> {
-        terms: &'a [(f64, &'a GradientsParams)],
+    let terms = terms.iter();
+    let terms = terms.map(|(coefficient, gradient)| (*coefficient, shared(model, gradient)));
+    combine_taking(model, terms.collect())
+}
+
+/// As [`combine`], taking the gradients apart: where nothing else holds them, their memory becomes
+/// that of the result.
+pub(crate) fn combine_taking<M: Module>(
+    model: &M,
+    terms: Vec<(f64, GradientsParams)>,
+) -> GradientsParams {
+    struct Combine {
+        terms: Vec<(f64, GradientsParams)>,
         common: Option<f64>,
         combined: GradientsParams,
     }
 
-    impl OnParameter for Combine<'_> {
+    impl OnParameter for Combine {
         fn on<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
             let id = param.id;
             let combined = self
                 .terms
-                .iter()
+                .iter_mut()
                 .filter_map(|(coefficient, gradient)| {
-                    let gradient = widen(gradient.get::<D>(id)?);
+                    let gradient = widen(gradient.remove::<D>(id)?);
                     Some(match self.common {
                         Some(_) => gradient,
                         None => scale(gradient, *coefficient),
@@ -193,15 +136,65 @@ pub fn combine<M: Module>(model: &M, terms: &[(f64, &GradientsParams)]) -> Gradi
     }
 
     let mut combine = Combine {
-        terms,
         common: terms
             .first()
             .map(|(first, _)| *first)
             .filter(|first| terms.iter().all(|(coefficient, _)| coefficient == first)),
+        terms,
         combined: GradientsParams::new(),
     };
     for_each_parameter(model, &mut combine);
     combine.combined
+}
+
+/// The same gradient again, in the same memory.
+pub(crate) fn shared<M: Module>(model: &M, gradient: &GradientsParams) -> GradientsParams {
+    struct Shared<'a> {
+        gradient: &'a GradientsParams,
+        shared: GradientsParams,
+    }
+
+    impl OnParameter for Shared<'_> {
+        fn on<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if let Some(tensor) = self.gradient.get::<D>(param.id) {
+                self.shared.register(param.id, tensor);
+            }
+        }
+    }
+
+    let mut shared = Shared {
+        gradient,
+        shared: GradientsParams::new(),
+    };
+    for_each_parameter(model, &mut shared);
+    shared.shared
+}
+
+/// The gradient with the numbers of every parameter one after the other in memory.
+///
+/// A backward pass leaves those of convolutions as views with their dimensions swapped, and on flex
+/// every operation on such a view costs several times as much. What is in order stays where it is.
+pub(crate) fn in_order<M: Module>(model: &M, gradient: GradientsParams) -> GradientsParams {
+    struct InOrder {
+        gradient: GradientsParams,
+    }
+
+    impl OnParameter for InOrder {
+        fn on<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if D < 2 {
+                return;
+            }
+            if let Some(tensor) = self.gradient.remove::<D>(param.id) {
+                let dims = tensor.dims();
+                let flat: Tensor<1> = tensor.reshape([dims.iter().product::<usize>()]);
+                self.gradient.register(param.id, flat.reshape::<D, _>(dims));
+            }
+        }
+    }
+
+    let mut in_order = InOrder { gradient };
+    for_each_parameter(model, &mut in_order);
+    in_order.gradient
 }
 
 /// Adds $c\\, g$ to a sum, taking $g$ apart: $s \leftarrow s + c\\, g$.
@@ -227,6 +220,43 @@ pub fn accumulate<M: Module>(
                 let term = scale(widen(gradient), self.coefficient);
                 let sum = match self.sum.remove::<D>(id) {
                     Some(sum) => widen(sum) + term,
+                    None => term,
+                };
+                self.sum.register(id, sum);
+            }
+        }
+    }
+
+    for_each_parameter(
+        model,
+        &mut Accumulate {
+            sum,
+            coefficient,
+            gradient,
+        },
+    );
+}
+
+/// As [`accumulate`], with $c$ a tensor of shape `[1]`.
+pub(crate) fn accumulate_times<M: Module>(
+    model: &M,
+    sum: &mut GradientsParams,
+    coefficient: &Tensor<1>,
+    gradient: GradientsParams,
+) {
+    struct Accumulate<'a> {
+        sum: &'a mut GradientsParams,
+        coefficient: &'a Tensor<1>,
+        gradient: GradientsParams,
+    }
+
+    impl OnParameter for Accumulate<'_> {
+        fn on<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let id = param.id;
+            if let Some(gradient) = self.gradient.remove::<D>(id) {
+                let term = multiplied(widen(gradient), self.coefficient.clone());
+                let sum = match self.sum.remove::<D>(id) {
+                    Some(sum) => sum + term,
                     None => term,
                 };
                 self.sum.register(id, sum);
@@ -300,6 +330,11 @@ impl WeightedSum {
         }
     }
 
+    /// $u\\, s$.
+    pub fn combined<M: Module>(self, model: &M) -> GradientsParams {
+        combine_taking(model, vec![(self.unit, self.sum)])
+    }
+
     /// Adds $c\\, g$; $c$ is not 0.
     pub fn add<M: Module>(&mut self, model: &M, coefficient: f64, gradient: GradientsParams) {
         if self.sum.is_empty() {
@@ -350,6 +385,13 @@ pub(crate) fn scale<const D: usize>(tensor: Tensor<D>, coefficient: f64) -> Tens
     } else {
         tensor.mul_scalar(coefficient)
     }
+}
+
+/// `c * tensor`, with `c` a tensor of shape `[1]`.
+pub(crate) fn multiplied<const D: usize>(tensor: Tensor<D>, coefficient: Tensor<1>) -> Tensor<D> {
+    let coefficient = coefficient.to_device(&tensor.device());
+    let coefficient = coefficient.cast(tensor.dtype());
+    tensor * coefficient.reshape([1; D])
 }
 
 /// The sum of tensors of shape `[1]`, on the device and in the type of the first.

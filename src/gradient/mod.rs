@@ -16,9 +16,13 @@
 mod algebra;
 mod clip;
 mod matrix;
+mod sweep;
 mod vectors;
 
-pub(crate) use algebra::{OnParameter, WeightedSum, for_each_parameter, scale, total, widen};
+pub(crate) use algebra::{
+    OnParameter, WeightedSum, accumulate_times, combine_taking, for_each_parameter, in_order,
+    multiplied, scale, shared, total, widen,
+};
 pub use algebra::{accumulate, combine, dot, finite_probe, gram, like_parameters, squared_norm};
 pub use clip::clip_by_global_norm;
 pub(crate) use clip::times;

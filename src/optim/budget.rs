@@ -16,7 +16,8 @@ use crate::{Error, Result};
 /// moves every domain.
 impl RobustGradientAlignmentConfig {
     /// The passes of a perturbed step, at $K$ domains: 1 for ERM, 2 for SAM, $1 + K$ for
-    /// [`Evaluation::All`]; one or two more with an alignment loss.
+    /// [`Evaluation::All`]; one or two more with an alignment loss, one more where gradients are
+    /// [taken again](Self::recompute).
     ///
     /// With [`Draw::Independent`] at a point that all domains share, it is the most that a step
     /// may make.
@@ -128,7 +129,11 @@ impl<'a> Counter<'a> {
         };
         let plan = Plan::new(config, &perturbation, &self.weights, step)?;
         let perturbed: usize = plan.points.iter().map(|point| point.terms.len()).sum();
-        Ok((self.weights.len() + perturbed) as u128)
+        let again = match config.takes_again(&plan, &perturbation) {
+            true => plan.points.len(),
+            false => 0,
+        };
+        Ok((self.weights.len() + again + perturbed) as u128)
     }
 
     /// Those of a step that comes in training, whatever the learning rate.

@@ -6,14 +6,14 @@ use super::{
     difference::{Scale, parameters_squared_norm},
     evaluation::{Point, PointAscent},
     passes::{PassSum, Passes},
-    point::At,
+    point::{At, Sums},
     readback::{Readback, Reading},
     summary::CleanReadings,
 };
 use crate::{
     Result,
     aggregation::{Needs, combined},
-    gradient::{GramMatrix, combine, gram, squared_norm},
+    gradient::{GramMatrix, WeightedSum, gram, shared, squared_norm},
     perturbation::{Adaptive, adaptive_squared_norm},
 };
 
@@ -32,6 +32,9 @@ pub(crate) struct Clean {
     pub plain: Option<GradientsParams>,
     /// What is climbed in the place of $\bar g$.
     pub climbed: Option<GradientsParams>,
+    /// $\sum_i p_i\, \rho\, g_i / \lVert T g_i \rVert$, of the domains whose gradients are not kept,
+    /// where they share the mean of their points.
+    pub consensus: GradientsParams,
     /// $\lVert \theta \rVert^2$ and the parameters' resolution, where finite differences go by them.
     scale: Option<(Reading, f64)>,
 }
@@ -54,6 +57,7 @@ impl Clean {
             aggregated: None,
             plain: None,
             climbed: None,
+            consensus: GradientsParams::new(),
             scale: None,
         }
     }
@@ -123,15 +127,42 @@ impl Clean {
                 *gradient = GradientsParams::new();
             }
         }
-        let pooled = |point: &Point| point.ascent == PointAscent::Pooled;
-        if !points.iter().any(pooled) {
-            self.climbed = None;
-        }
     }
+}
+
+/// What becomes of the domains' clean gradients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Held {
+    /// All of them are in memory together: inner products of pairs need them, or ascents that come with
+    /// a shift, whose mean gradient is known after the last of them.
+    All,
+    /// One at a time: it goes into sums, and the passes at its own point follow at once.
+    One,
+    /// One at a time, and each once more when its ascent is made.
+    Again,
 }
 
 /// Step 1.
 impl RobustGradient {
+    /// How a step holds the clean gradients.
+    pub(super) fn held<M: Module>(&self, at: &At<'_, M>) -> Held {
+        let config = self.config();
+        let points = &at.plan.points;
+        let own = |point: &Point| matches!(point.ascent, PointAscent::Domain(_));
+        let own = points.iter().any(own);
+        if at.one_by_one() {
+            Held::All
+        } else if config.takes_again(&at.plan, &at.perturbation) {
+            Held::Again
+        } else if config.report && !(config.recompute && at.by_domain()) {
+            Held::All
+        } else if own && !at.perturbation.gamma.is_zero() {
+            Held::All
+        } else {
+            Held::One
+        }
+    }
+
     /// The domains' gradients at $\theta$, their mean and their inner products.
     ///
     /// Where nothing needs the gradients one by one, joined passes are one pass.
@@ -141,63 +172,98 @@ impl RobustGradient {
         readback: &mut Readback,
         at: &At<'_, M>,
         at_theta: &M,
+        sums: &mut Sums,
     ) -> Result<(Clean, CleanReadings)> {
-        let by_domain = |point: &Point| {
-            matches!(
-                point.ascent,
-                PointAscent::Domain(_) | PointAscent::Consensus
-            )
-        };
-        let by_domain = at.plan.points.iter().any(by_domain);
-        if passes.joins() && !by_domain && !at.one_by_one() {
+        if passes.joins() && !at.by_domain() && !at.one_by_one() {
             return self.clean_pass(passes, readback, at, at_theta);
         }
-        let mut losses = Vec::with_capacity(at.weights.len());
-        let mut gradients = Vec::with_capacity(at.weights.len());
-        for domain in 0..at.weights.len() {
+        let mut clean = Clean::of_mean(GradientsParams::new(), None);
+        let mut mean = WeightedSum::new();
+        let (mut losses, mut gram_rows) = (Vec::new(), Vec::new());
+        for (domain, weight) in at.weights.iter().enumerate() {
             let (loss, gradient) = passes.one(at_theta, domain)?;
             losses.push(readback.push(loss));
-            gradients.push(gradient);
+            if at.held != Held::All {
+                let square = squared_norm(at_theta, &gradient);
+                clean
+                    .norms
+                    .push(self.ascent_norm(at, &gradient, square.clone()));
+                gram_rows.push(vec![square]);
+                if *weight > 0.0 {
+                    mean.add(at_theta, *weight, shared(at_theta, &gradient));
+                }
+            }
+            clean.gradients.push(gradient);
+            if at.held == Held::One {
+                self.ascend_at_once(passes, readback, at, &mut clean, sums)?;
+            }
+            if at.held != Held::All {
+                clean.gradients.pop();
+                clean.gradients.push(GradientsParams::new());
+            }
         }
-        let terms = at.weights.iter().copied().zip(&gradients);
-        let terms: Vec<_> = terms.filter(|(weight, _)| *weight > 0.0).collect();
-        let mean = combine(at_theta, &terms);
-        let gram: Vec<Vec<Option<Tensor<1>>>> = if self.config().report || at.needs() == Needs::Gram
-        {
-            gram(at_theta, &gradients)
-        } else {
-            let square = |gradient| vec![squared_norm(at_theta, gradient)];
-            gradients.iter().map(square).collect()
-        };
-        // The last entry of a row is the gradient's inner product with itself.
-        let squares = gram.iter().map(|row| row.last().cloned().flatten());
-        let squares: Vec<Option<Tensor<1>>> = match self.config().adaptive {
-            Adaptive::None => squares.collect(),
-            adaptive if by_domain => gradients
-                .iter()
-                .map(|gradient| adaptive_squared_norm(at.model, gradient, adaptive))
-                .collect(),
-            _ => vec![None; gradients.len()],
-        };
-        let gram = readback.push_rows(&gram);
-        let scale = at.aligning.is_some().then(|| {
+        if at.held == Held::All {
+            gram_rows = self.products(at, &clean.gradients);
+            for (gradient, row) in clean.gradients.iter().zip(&gram_rows) {
+                // The last entry of a row is the gradient's inner product with itself.
+                let square = row.last().cloned().flatten();
+                clean.norms.push(self.ascent_norm(at, gradient, square));
+            }
+            let needed = at.by_domain() || at.one_by_one();
+            for (weight, gradient) in at.weights.iter().zip(&mut clean.gradients) {
+                let gradient = match needed {
+                    true => shared(at_theta, gradient),
+                    false => std::mem::take(gradient),
+                };
+                if *weight > 0.0 {
+                    mean.add(at_theta, *weight, gradient);
+                }
+            }
+        }
+        clean.mean = mean.combined(at_theta);
+        let gram = readback.push_rows(&gram_rows);
+        clean.scale = at.aligning.is_some().then(|| {
             let (square, epsilon) = parameters_squared_norm(at.model);
             (readback.push(square), epsilon)
         });
-        let (mean_norm, mean_square) = self.mean_norms(readback, at, &mean);
-        let clean = Clean {
-            gradients,
-            norms: squares.into_iter().map(|s| s.map(Tensor::sqrt)).collect(),
-            scale,
-            ..Clean::of_mean(mean, mean_norm)
-        };
+        let (mean_norm, mean_square) = self.mean_norms(readback, at, &clean.mean);
+        clean.mean_norm = mean_norm;
         let readings = CleanReadings {
             losses,
             gram,
+            again: at.held == Held::Again,
             joined: None,
             mean_square,
         };
         Ok((clean, readings))
+    }
+
+    /// The inner products of the clean gradients: of all pairs, or each with itself.
+    fn products<M: Module>(
+        &self,
+        at: &At<'_, M>,
+        gradients: &[GradientsParams],
+    ) -> Vec<Vec<Option<Tensor<1>>>> {
+        if self.config().report || at.needs() == Needs::Gram {
+            return gram(at.model, gradients);
+        }
+        let square = |gradient| vec![squared_norm(at.model, gradient)];
+        gradients.iter().map(square).collect()
+    }
+
+    /// $\lVert T g_i \rVert$, where an ascent goes by it.
+    pub(super) fn ascent_norm<M: Module>(
+        &self,
+        at: &At<'_, M>,
+        gradient: &GradientsParams,
+        square: Option<Tensor<1>>,
+    ) -> Option<Tensor<1>> {
+        let square = match self.config().adaptive {
+            _ if !at.by_domain() => None,
+            Adaptive::None => square,
+            adaptive => adaptive_squared_norm(at.model, gradient, adaptive),
+        };
+        square.map(Tensor::sqrt)
     }
 
     /// In one pass: the mean gradient alone.
@@ -214,13 +280,14 @@ impl RobustGradient {
             probes,
             sum,
         } = passes.sum(at_theta, &terms)?;
-        let mean = combine(at_theta, &[(sum.unit, &sum.sum)]);
+        let mean = sum.combined(at_theta);
         let (mean_norm, mean_square) = self.mean_norms(readback, at, &mean);
         let mut push = |number: Option<Tensor<1>>| readback.push(number);
         let clean = Clean::of_mean(mean, mean_norm);
         let readings = CleanReadings {
             losses: losses.into_iter().map(|loss| push(Some(loss))).collect(),
             gram: vec![Vec::new(); at.weights.len()],
+            again: false,
             joined: Some(push(probes.into_iter().next().flatten())),
             mean_square,
         };

@@ -11,7 +11,10 @@ use super::{
 use crate::{
     Result,
     aggregation::{DomainStatistics, Needs, combined},
-    gradient::{GramMatrix, combine, dot, gram, like_parameters, squared_norm, times},
+    gradient::{
+        GramMatrix, combine, combine_taking, dot, gram, like_parameters, shared, squared_norm,
+        times,
+    },
 };
 
 /// Step 4, and what the host has to do for it and for the points.
@@ -130,7 +133,7 @@ impl RobustGradient {
         &self,
         at: &mut At<'_, M>,
         clean: Clean,
-        sums: &Sums,
+        sums: Sums,
         readings: &mut StepReadings<'_>,
         readback: &mut Readback,
     ) -> GradientsParams {
@@ -145,29 +148,33 @@ impl RobustGradient {
             (None, true) => of_clean,
             (None, false) => &clean.mean,
         };
+        let term = |weight: f64, gradient| (weight, shared(at.model, gradient));
         let mut terms = match perturbed.sum.is_empty() {
-            true if std::ptr::eq(of_clean, of_plain) => vec![(w0 + w1, of_clean)],
-            true => vec![(w0, of_clean), (w1, of_plain)],
-            false => vec![(w0, of_clean), (w1 * perturbed.unit, &perturbed.sum)],
+            true if std::ptr::eq(of_clean, of_plain) => vec![term(w0 + w1, of_clean)],
+            true => vec![term(w0, of_clean), term(w1, of_plain)],
+            false => vec![
+                term(w0, of_clean),
+                term(w1 * perturbed.unit, &perturbed.sum),
+            ],
         };
-        let along = match self.config().gap_weight {
-            Some(gap) if gap != 0.0 && !perturbed.sum.is_empty() => {
-                terms.push((-gap, &clean.mean));
-                projected(at.model, &clean.mean, &perturbed.sum).map(|along| (gap, along))
-            }
-            _ => None,
-        };
-        terms.extend(along.iter().map(|(gap, along)| (*gap, along)));
-        let reused = self.reused(at, &clean.mean, readings.step);
-        terms.extend(reused.iter().map(|(weight, reused)| (*weight, reused)));
-        if let (Some(readings), Some(gradient)) = (&mut readings.alignment, &alignment) {
-            let square = || readback.push(squared_norm(at.model, gradient));
+        if let Some(gap) = self.config().gap_weight.filter(|gap| *gap != 0.0)
+            && !perturbed.sum.is_empty()
+        {
+            terms.push(term(-gap, &clean.mean));
+            let along = projected(at.model, &clean.mean, &perturbed.sum);
+            terms.extend(along.map(|along| (gap, along)));
+        }
+        terms.extend(self.reused(at, &clean.mean, readings.step));
+        if let (Some(readings), Some(gradient)) = (&mut readings.alignment, alignment) {
+            let square = || readback.push(squared_norm(at.model, &gradient));
             readings.square = self.config().report.then(square);
             terms.push((readings.weight, gradient));
         }
         terms.retain(|(weight, _)| *weight != 0.0);
+        // What is left of them becomes G.
+        drop((clean.mean, clean.aggregated, clean.plain, sums));
         // Rounded before it is looked at: what fits into 32 bits need not fit into 16.
-        like_parameters(at.model, combine(at.model, &terms))
+        like_parameters(at.model, combine_taking(at.model, terms))
     }
 }
 

@@ -3,6 +3,8 @@ use burn::{config::Config, module::ParamGroup, optim::ModuleOptimizer};
 use super::{
     Aggregated, AggregationConfig, Ascent, Draw, Evaluation, FriendlyAscent, PerturbationGroup,
     RobustGradient, RobustGradientAlignment, Schedule,
+    evaluation::{Plan, Point, PointAscent},
+    group::Perturbation,
 };
 use crate::{
     Error, Result,
@@ -165,8 +167,27 @@ pub struct RobustGradientAlignmentConfig {
     /// An alignment loss $\varphi$ of the domains' gradients: $\lambda_t \nabla \varphi$ is added to
     /// $G$. Default: `None`. See [`alignment`](crate::alignment).
     pub alignment: Option<AlignmentConfig>,
+    /// Whether a domain's clean gradient is taken again when its ascent is made, instead of kept until
+    /// then: memory for time. Default: false.
+    ///
+    /// It counts where every domain has an ascending point of its own
+    /// ([`Evaluation::All`], `Own`, `Others`, `Sampled` with [`Ascent::Domain`]): a step then holds four
+    /// copies of the parameters, five with `All` and `Others`, whatever $K$, and makes one further pass over
+    /// the mini-batches ($K$ in [`Passes::clean`](super::Passes::clean)). The report has no cosines and no
+    /// conflicts; nor has it with [`Evaluation::Consensus`], which needs no further pass. With $\gamma = 0$
+    /// and the [report](Self::report) off, gradients are not kept anyway, and none is taken again.
+    ///
+    /// $G$ is the same bit for bit where the closure gives the same gradient for the same model and batch.
+    /// Dropout does so with a [`noise_seed`](Self::noise_seed); without, an ascent is along a gradient of
+    /// other masks. Running statistics are those of the first clean passes: what a pass that is made again
+    /// leaves is thrown away. An alignment loss and an aggregation need the gradients together, and refuse it.
+    #[config(default = false)]
+    pub recompute: bool,
     /// Whether the [`StepReport`](super::StepReport) holds cosines, alignment and conflicts, at
-    /// the price of their inner products. Default: true.
+    /// the price of their inner products and of $K$ gradients in memory. Off, a gradient is kept no longer
+    /// than it is needed: with $\gamma = 0$ the passes at a domain's point follow its clean pass at once, so
+    /// that without a [`noise_seed`](Self::noise_seed) dropout draws its masks in another order.
+    /// Default: true.
     #[config(default = true)]
     pub report: bool,
 }
@@ -355,6 +376,13 @@ impl RobustGradientAlignmentConfig {
         Ok(RobustGradient::new(self.clone()))
     }
 
+    /// Whether a step of this plan takes clean gradients again.
+    pub(super) fn takes_again(&self, plan: &Plan, perturbation: &Perturbation) -> bool {
+        let own = |point: &Point| matches!(point.ascent, PointAscent::Domain(_));
+        let kept = self.report || !perturbation.gamma.is_zero();
+        self.recompute && kept && plan.points.iter().any(own)
+    }
+
     /// Whether any parameter is perturbed in any step.
     pub(super) fn perturbs(&self) -> bool {
         let groups = self
@@ -441,7 +469,7 @@ impl RobustGradientAlignmentConfig {
     pub(super) fn decisive(&self) -> Vec<(&'static str, String)> {
         macro_rules! fields {
             ($($field:ident),*) => {{
-                let Self { $($field,)* max_skipped_steps: _, report: _ } = self;
+                let Self { $($field,)* max_skipped_steps: _, recompute: _, report: _ } = self;
                 vec![$((stringify!($field), format!("{:?}", $field))),*]
             }};
         }
@@ -527,6 +555,13 @@ impl RobustGradientAlignmentConfig {
         }
         if let Some(friendly) = &self.friendly {
             friendly.check(self)?;
+        }
+        if self.recompute && (self.alignment.is_some() || self.aggregation.is_some()) {
+            return Err(Error::Setting {
+                field: "recompute",
+                rule: "be off where an alignment loss or an aggregation needs the gradients together",
+                value: "true".into(),
+            });
         }
         self.rho_schedule.check("rho_schedule")?;
         self.gamma_schedule.check("gamma_schedule")?;

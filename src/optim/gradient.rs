@@ -13,11 +13,12 @@ use super::{
     DomainLoss, JoinedLoss, NonFinite, Outcome, RobustGradientAlignmentConfig, StepReport,
     aggregation::{Aggregating, Kept, Parts},
     carried::Carried,
+    clean::Held,
     difference::Aligning,
     evaluation::{Plan, Point, PointAscent},
     group::{Lengths, Perturbation},
     passes::{Joined, Noise, Passes, Separate},
-    point::At,
+    point::{At, Sums},
     readback::Readback,
     summary::StepReadings,
 };
@@ -304,21 +305,22 @@ impl RobustGradient {
             perturbation,
             differences: None,
             carried: self.carried().clone(),
+            held: Held::All,
         };
-        let mut readback = Readback::default();
+        at.held = self.held(&at);
+        let (mut readback, mut sums) = (Readback::default(), Sums::new());
         let at_theta = displaced(model, &[]);
         let (mut clean, of_clean) =
-            self.clean_passes(&mut passes, &mut readback, &at, &at_theta)?;
+            self.clean_passes(&mut passes, &mut readback, &at, &at_theta, &mut sums)?;
         let lengths = [&at.perturbation.rho, &at.perturbation.gamma].map(Lengths::base);
         let names = domains.names().collect();
         let mut readings = StepReadings::new(step, names, lengths, &weights, of_clean);
         let mut gradient = GradientsParams::new();
         if self.look_at_theta(&mut at, &mut clean, &mut readings, &mut readback)? {
-            let (mut sums, points) =
-                self.passes_at_points(&mut passes, &mut readback, &at, &mut clean)?;
-            readings.points = points;
+            self.passes_at_points(&mut passes, &mut readback, &at, &mut clean, &mut sums)?;
+            readings.points = std::mem::take(&mut sums.readings);
             if self.look_at_points(&mut at, &mut sums, &mut readings, &mut readback)? {
-                gradient = self.combine(&mut at, clean, &sums, &mut readings, &mut readback);
+                gradient = self.combine(&mut at, clean, sums, &mut readings, &mut readback);
                 readings.update = readback.push(squared_norm(model, &gradient));
                 readback.wait()?;
             }

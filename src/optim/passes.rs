@@ -11,7 +11,7 @@ use super::{DomainLoss, JoinedLoss, RobustGradientAlignmentConfig};
 use crate::{
     Error, Result,
     domain::{Concat, DomainBatches, JoinedBatch, shuffle::random},
-    gradient::{WeightedSum, finite_probe},
+    gradient::{WeightedSum, finite_probe, in_order},
 };
 
 /// Forward and backward over the mini-batches of a step, at any point.
@@ -97,7 +97,8 @@ where
         };
         self.noise.seed(model, domain);
         self.calls += 1;
-        (self.loss)(model, batch).differentiate(model, name)
+        let (loss, gradient) = (self.loss)(model, batch).differentiate(model, name)?;
+        Ok((loss, in_order(model, gradient)))
     }
 
     fn sum(&mut self, model: &M, terms: &[(usize, f64)]) -> Result<PassSum> {
@@ -176,7 +177,7 @@ impl<'a, B: Concat, F, L> Joined<'a, B, F, L> {
         let losses = losses.inner();
         (losses.clone().narrow(0, 0, 1), gradient)
             .differentiate(model, &names)
-            .map(|(_, gradient)| (losses, gradient))
+            .map(|(_, gradient)| (losses, in_order(model, gradient)))
     }
 }
 

@@ -1,10 +1,10 @@
-use burn::{module::Module, optim::GradientsParams, tensor::Tensor};
+use burn::{module::Module, optim::GradientsParams};
 
 use super::{
     RobustGradient,
     aggregation::{Aggregating, Parts},
     carried::Carried,
-    clean::Clean,
+    clean::{Clean, Held},
     difference::{Aligning, Differences},
     evaluation::{Plan, Point, PointAscent},
     group::Perturbation,
@@ -15,8 +15,8 @@ use super::{
 use crate::{
     Result,
     aggregation::Needs,
-    gradient::{WeightedSum, combine, dot, squared_norm},
-    perturbation::{Displacement, ascent_scale, displaced_with_resolution},
+    gradient::{WeightedSum, accumulate_times, combine, combine_taking, dot, shared, squared_norm},
+    perturbation::{Length, Term, ascent_scale, displaced, displaced_with_resolution},
 };
 
 /// Where a step is.
@@ -34,6 +34,8 @@ pub(crate) struct At<'a, M> {
     pub differences: Option<Differences>,
     /// Of the steps before; in the end of the next step, if this one counts.
     pub carried: Carried,
+    /// How the clean gradients are held.
+    pub held: Held,
 }
 
 impl<M> At<'_, M> {
@@ -53,6 +55,17 @@ impl<M> At<'_, M> {
     /// Whether something but ascents needs the domains' clean gradients one by one.
     pub fn one_by_one(&self) -> bool {
         self.aligning.is_some() || self.parts.any()
+    }
+
+    /// Whether there are ascents by domain.
+    pub fn by_domain(&self) -> bool {
+        let by_domain = |point: &Point| {
+            matches!(
+                point.ascent,
+                PointAscent::Domain(_) | PointAscent::Consensus
+            )
+        };
+        self.plan.points.iter().any(by_domain)
     }
 
     /// Whether the gradients at a point are kept for an aggregation, and not added up.
@@ -80,6 +93,8 @@ pub(crate) struct Sums {
     pub kept: Vec<GradientsParams>,
     /// What they are of.
     pub parts: Vec<Part>,
+    /// Of the points that have been evaluated, in their order.
+    pub readings: Vec<PointReadings>,
 }
 
 /// A part of the perturbed passes: a point, or a domain at the one point that all share.
@@ -114,55 +129,107 @@ impl Part {
 }
 
 impl Sums {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self {
             perturbed: WeightedSum::new(),
             alignment: WeightedSum::new(),
             kept: Vec::new(),
             parts: Vec::new(),
+            readings: Vec::new(),
         }
     }
 }
 
 /// Steps 2 and 3.
 impl RobustGradient {
-    /// The points and the gradients there.
+    /// The points and the gradients there, but for those that have been evaluated.
     pub(super) fn passes_at_points<M: Module>(
         &self,
         passes: &mut impl Passes<M>,
         readback: &mut Readback,
         at: &At<'_, M>,
         clean: &mut Clean,
-    ) -> Result<(Sums, Vec<PointReadings>)> {
-        let mut sums = Sums::new();
-        let mut readings = Vec::with_capacity(at.plan.points.len());
-        for (place, point) in at.plan.points.iter().enumerate() {
-            let direction = at.direction(clean, point);
-            let displacement = self.displacement(at, clean, point, direction.as_ref());
-            let (at_point, resolution) = displaced_with_resolution(at.model, &displacement);
-            let resolution = resolution.wanted.zip(resolution.lost);
-            drop(displacement);
-            if at.differences.is_none() {
-                clean.release(at.plan.points.get(place + 1..).unwrap_or_default());
+        sums: &mut Sums,
+    ) -> Result<()> {
+        for point in at.plan.points.iter().skip(sums.readings.len()) {
+            if let (PointAscent::Domain(domain), Held::Again) = (point.ascent, at.held) {
+                self.take_again(passes, at, clean, domain)?;
             }
-            let mut of_point = PointReadings {
-                point: point.clone(),
-                passes: Vec::with_capacity(point.terms.len()),
-                joined: Reading::default(),
-                unit: 1.0,
-                alignment: None,
-                resolution: resolution
-                    .map(|(wanted, lost)| (readback.push(wanted), readback.push(lost))),
-            };
-            let place = Place {
-                model: &at_point,
-                point,
-                mean: &clean.mean,
-            };
-            self.passes_at(passes, readback, at, &place, &mut of_point, &mut sums)?;
-            readings.push(of_point);
+            self.ascend(passes, readback, at, clean, point, sums)?;
         }
-        Ok((sums, readings))
+        Ok(())
+    }
+
+    /// With the last clean gradient, before the next is taken: the passes at its own point, or its part
+    /// of the point that all share.
+    pub(super) fn ascend_at_once<M: Module>(
+        &self,
+        passes: &mut impl Passes<M>,
+        readback: &mut Readback,
+        at: &At<'_, M>,
+        clean: &mut Clean,
+        sums: &mut Sums,
+    ) -> Result<()> {
+        let last = clean.gradients.len().saturating_sub(1);
+        for point in &at.plan.points {
+            match point.ascent {
+                PointAscent::Domain(domain) if domain == last => {
+                    self.ascend(passes, readback, at, clean, point, sums)?;
+                }
+                PointAscent::Consensus => self.add_to_consensus(at, clean, last),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// A domain's clean gradient once more, for its ascent. Running statistics are those of a copy.
+    fn take_again<M: Module>(
+        &self,
+        passes: &mut impl Passes<M>,
+        at: &At<'_, M>,
+        clean: &mut Clean,
+        domain: usize,
+    ) -> Result<()> {
+        let (_, again) = passes.one(&displaced(at.model, &[]), domain)?;
+        let norm = self.ascent_norm(at, &again, squared_norm(at.model, &again));
+        let places = clean.gradients.get_mut(domain);
+        if let Some((gradient, of)) = places.zip(clean.norms.get_mut(domain)) {
+            (*gradient, *of) = (again, norm);
+        }
+        Ok(())
+    }
+
+    /// A point and the gradients there.
+    fn ascend<M: Module>(
+        &self,
+        passes: &mut impl Passes<M>,
+        readback: &mut Readback,
+        at: &At<'_, M>,
+        clean: &mut Clean,
+        point: &Point,
+        sums: &mut Sums,
+    ) -> Result<()> {
+        let way = self.way(at, clean, point);
+        let (at_point, resolution) = displaced_with_resolution(at.model, way);
+        let resolution = resolution.wanted.zip(resolution.lost);
+        let mut of_point = PointReadings {
+            point: point.clone(),
+            passes: Vec::with_capacity(point.terms.len()),
+            joined: Reading::default(),
+            unit: 1.0,
+            alignment: None,
+            resolution: resolution
+                .map(|(wanted, lost)| (readback.push(wanted), readback.push(lost))),
+        };
+        let place = Place {
+            model: &at_point,
+            point,
+            mean: &clean.mean,
+        };
+        self.passes_at(passes, readback, at, &place, &mut of_point, sums)?;
+        sums.readings.push(of_point);
+        Ok(())
     }
 
     /// The gradients at one point.
@@ -208,7 +275,8 @@ impl RobustGradient {
             if keeps {
                 let part = Part::new(point, terms, &of_terms);
                 let scale = sum.unit / part.weight;
-                sums.kept.push(combine(at.model, &[(scale, &sum.sum)]));
+                let terms = vec![(scale, sum.sum)];
+                sums.kept.push(combine_taking(at.model, terms));
                 sums.parts.push(part);
             } else if point.is_difference() {
                 sums.alignment.add(at.model, sum.unit, sum.sum);
@@ -245,56 +313,92 @@ impl RobustGradient {
     }
 
     /// The way from $\theta$ to a point: $\varepsilon - \gamma\, \bar g$, or along the direction of a
-    /// finite difference.
-    fn displacement<'a, M>(
+    /// finite difference. What no later point needs is taken from the clean gradients.
+    fn way<'a, M: Module>(
         &self,
         at: &'a At<'_, M>,
-        clean: &'a Clean,
+        clean: &'a mut Clean,
         point: &Point,
-        direction: Option<&'a GradientsParams>,
-    ) -> Vec<Displacement<'a>> {
-        let (rho, of_parameter) = at.perturbation.rho.parts();
-        let ascent = |norm: &Tensor<1>, weight: f64, gradient: &'a GradientsParams| {
-            let scale = ascent_scale(norm.clone(), rho * weight);
-            let ascent = Displacement::new(scale, gradient).with_adaptive(self.config().adaptive);
-            match of_parameter {
-                Some(factors) => ascent.with_factors(factors),
-                None => ascent,
+    ) -> Vec<Term<'a>> {
+        let ascent = match point.ascent {
+            PointAscent::None => None,
+            PointAscent::Domain(domain) => self.of_domain(at, clean, domain),
+            PointAscent::Consensus => {
+                if at.held == Held::All {
+                    for domain in 0..clean.gradients.len() {
+                        self.add_to_consensus(at, clean, domain);
+                    }
+                }
+                let sum = std::mem::take(&mut clean.consensus);
+                Some((Length::constant(1.0), sum))
             }
-        };
-        let of_domain = |domain: usize, weight: f64| {
-            let norm = clean.norms.get(domain)?.as_ref()?;
-            Some(ascent(norm, weight, clean.gradients.get(domain)?))
-        };
-        let mut displacement: Vec<_> = match point.ascent {
-            PointAscent::None => Vec::new(),
-            PointAscent::Domain(domain) => of_domain(domain, 1.0).into_iter().collect(),
-            PointAscent::Consensus => (at.weights.iter().enumerate())
-                .filter_map(|(domain, weight)| of_domain(domain, *weight))
-                .collect(),
             PointAscent::Pooled => {
-                let climbed = clean.climbed.as_ref().unwrap_or(&clean.mean);
-                let norm = clean.mean_norm.iter();
-                norm.map(|norm| ascent(norm, 1.0, climbed)).collect()
+                let climbed = clean.climbed.take();
+                let climbed = climbed.unwrap_or_else(|| shared(at.model, &clean.mean));
+                let norm = clean.mean_norm.clone();
+                norm.map(|norm| (Length::new(ascent_scale(norm, at.rho())), climbed))
             }
             PointAscent::Difference { length, .. } => {
-                let along = direction.map(|direction| Displacement::constant(length, direction));
-                return along.into_iter().collect();
+                let direction = at.direction(clean, point).into_iter();
+                let along = |direction| Term::taken(Length::constant(length), direction);
+                return direction.map(along).collect();
             }
         };
-        if !at.perturbation.gamma.is_zero() {
-            let (gamma, of_parameter) = at.perturbation.gamma.parts();
-            let shift = Displacement::constant(-gamma, &clean.mean);
-            displacement.push(match of_parameter {
-                Some(factors) => shift.with_factors(factors),
-                None => shift,
-            });
+        let mut way = Vec::with_capacity(2);
+        if let Some((length, gradient)) = ascent {
+            let length = length
+                .with_adaptive(self.config().adaptive)
+                .with_factors(at.perturbation.rho.parts().1);
+            way.push(Term::taken(length, gradient));
         }
-        displacement
+        if !at.perturbation.gamma.is_zero() {
+            let (gamma, factors) = at.perturbation.gamma.parts();
+            let length = Length::constant(-gamma).with_factors(factors);
+            way.push(Term::kept(length, &clean.mean));
+        }
+        way
+    }
+
+    /// The ascent of a domain: its length and its direction.
+    fn of_domain<M: Module>(
+        &self,
+        at: &At<'_, M>,
+        clean: &mut Clean,
+        domain: usize,
+    ) -> Option<(Length<'static>, GradientsParams)> {
+        let gradient = clean.gradients.get_mut(domain)?;
+        let gradient = at.last_use(gradient);
+        let norm = clean.norms.get(domain)?.clone()?;
+        Some((Length::new(ascent_scale(norm, at.rho())), gradient))
+    }
+
+    /// Adds a domain's ascent to the mean of all.
+    fn add_to_consensus<M: Module>(&self, at: &At<'_, M>, clean: &mut Clean, domain: usize) {
+        let weight = at.weights.get(domain).copied().unwrap_or(0.0);
+        let norm = clean.norms.get(domain).cloned().flatten();
+        let Some((gradient, norm)) = clean.gradients.get_mut(domain).zip(norm) else {
+            return;
+        };
+        let gradient = at.last_use(gradient);
+        let scale = ascent_scale(norm, at.rho() * weight);
+        accumulate_times(at.model, &mut clean.consensus, &scale, gradient);
     }
 }
 
 impl<M: Module> At<'_, M> {
+    /// $\rho$, of parameters in no group.
+    fn rho(&self) -> f64 {
+        self.perturbation.rho.parts().0
+    }
+
+    /// A clean gradient, for an ascent: finite differences alone need it again.
+    fn last_use(&self, gradient: &mut GradientsParams) -> GradientsParams {
+        match self.differences {
+            None => std::mem::take(gradient),
+            Some(_) => shared(self.model, gradient),
+        }
+    }
+
     /// $v_i$, at a point of a finite difference.
     fn direction(&self, clean: &Clean, point: &Point) -> Option<GradientsParams> {
         let PointAscent::Difference { direction, .. } = point.ascent else {

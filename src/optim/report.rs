@@ -22,8 +22,9 @@ pub struct StepReport {
     /// The domains, in the order of the batches.
     pub domains: Vec<DomainReport>,
     /// The cosines $\langle g_i, g_j \rangle / (\lVert g_i \rVert \lVert g_j \rVert)$, $K \times K$,
-    /// in $[-1, 1]$; 0 where a gradient is zero. `None` with the report off, and where the clean
-    /// passes were joined into one.
+    /// in $[-1, 1]$; 0 where a gradient is zero. `None` with the report off, where the clean
+    /// passes were joined into one, and where gradients are
+    /// [taken again](super::RobustGradientAlignmentConfig::recompute) instead of kept.
     pub cosines: Option<Vec<Vec<f64>>>,
     /// The pairs $i < j$ of domains whose gradients conflict, $\langle g_i, g_j \rangle < 0$.
     /// `None` as `cosines`.
@@ -154,7 +155,8 @@ pub struct AggregationReport {
 /// How many times a mini-batch went forward and backward.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Passes {
-    /// At $\theta$: $K$.
+    /// At $\theta$: $K$, and one for each gradient that is
+    /// [taken again](super::RobustGradientAlignmentConfig::recompute).
     pub clean: usize,
     /// At the ascending points.
     pub perturbed: usize,

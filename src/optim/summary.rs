@@ -35,6 +35,8 @@ pub(crate) struct CleanReadings {
     /// The lower triangle of the Gram matrix where it is needed or reported, else its diagonal; either way the
     /// diagonal ends the rows. Empty rows after a joined pass.
     pub gram: Vec<Vec<Reading>>,
+    /// Whether gradients are taken again for their ascents.
+    pub again: bool,
     /// Finite where the gradient of a joined pass is.
     pub joined: Option<Reading>,
     pub mean_square: Option<Reading>,
@@ -155,8 +157,10 @@ impl<'a> StepReadings<'a> {
             })
             .collect();
         let mean_gradient_norm = self.clean.mean_square.map(|square| read.get(square).sqrt());
-        // After a joined pass the gradients of the domains are not known one by one.
-        let one_by_one = self.clean.joined.is_none() && mean_gradient_norm.is_some();
+        // After a joined pass the gradients of the domains are not known one by one, and those that were
+        // not in memory together not in pairs.
+        let mut rows = self.clean.gram.iter().enumerate();
+        let one_by_one = mean_gradient_norm.is_some() && rows.all(|(i, row)| row.len() == i + 1);
         let cosines = one_by_one.then(|| self.cosines(&domains, read));
         let [rho, gamma] = self.lengths;
         let mini_batches = |difference: bool| {
@@ -182,7 +186,7 @@ impl<'a> StepReadings<'a> {
             mean_gradient_norm,
             update_gradient_norm: read.get(self.update).sqrt(),
             passes: Passes {
-                clean: domains.len(),
+                clean: domains.len() + self.taken_again(),
                 perturbed: mini_batches(false),
                 alignment: mini_batches(true),
                 calls,
@@ -193,6 +197,15 @@ impl<'a> StepReadings<'a> {
             },
             points: self.points(&domains, mean_gradient_norm, read),
             domains,
+        }
+    }
+
+    /// How many clean gradients were taken again.
+    fn taken_again(&self) -> usize {
+        let own = |of: &&PointReadings| matches!(of.point.ascent, PointAscent::Domain(_));
+        match self.clean.again {
+            true => self.points.iter().filter(own).count(),
+            false => 0,
         }
     }
 

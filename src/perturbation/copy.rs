@@ -7,7 +7,7 @@ use burn::{
 };
 
 use super::Adaptive;
-use crate::gradient::{scale, total, widen};
+use crate::gradient::{multiplied, scale, total, widen};
 
 /// The length of an ascent for each unit of its gradient, $\rho / \lVert g \rVert$, and 0 where
 /// $\lVert g \rVert = 0$: what a gradient is multiplied by to become $\varepsilon$.
@@ -27,63 +27,121 @@ pub fn ascent_scale(norm: Tensor<1>, rho: f64) -> Tensor<1> {
 /// $s$ and $g$ are what [`new`](Self::new) is given. By default $T_\theta = 1$ and $f_p = 1$.
 #[derive(Debug, Clone)]
 pub struct Displacement<'a> {
-    /// $s$, as the product of a number and of a tensor of shape `[1]`.
-    constant: f64,
-    scale: Option<Tensor<1>>,
+    length: Length<'a>,
     gradient: &'a GradientsParams,
-    adaptive: Adaptive,
-    factors: Option<&'a HashMap<ParamId, f64>>,
 }
 
 impl<'a> Displacement<'a> {
     /// $s\\, g$, with $s$ a tensor of shape `[1]`.
     pub fn new(scale: Tensor<1>, gradient: &'a GradientsParams) -> Self {
         Self {
-            scale: Some(scale),
-            ..Self::constant(1.0, gradient)
+            length: Length::new(scale),
+            gradient,
         }
     }
 
     /// $s\\, g$, with $s$ a number.
     pub fn constant(constant: f64, gradient: &'a GradientsParams) -> Self {
         Self {
-            constant,
-            scale: None,
+            length: Length::constant(constant),
             gradient,
-            adaptive: Adaptive::None,
-            factors: None,
         }
     }
 
     /// With the operator $T_\theta$ of an adaptive ascent.
     pub fn with_adaptive(mut self, adaptive: Adaptive) -> Self {
-        self.adaptive = adaptive;
+        self.length = self.length.with_adaptive(adaptive);
         self
     }
 
     /// With a factor $f_p$ for some of the parameters; that of the others stays 1.
     pub fn with_factors(mut self, factors: &'a HashMap<ParamId, f64>) -> Self {
-        self.factors = Some(factors);
+        self.length = self.length.with_factors(Some(factors));
         self
+    }
+}
+
+/// What a gradient is multiplied by: $s\\, f_p\\, T_\theta^2$.
+#[derive(Debug, Clone)]
+pub(crate) struct Length<'a> {
+    /// $s$, as the product of a number and of a tensor of shape `[1]`.
+    constant: f64,
+    scale: Option<Tensor<1>>,
+    adaptive: Adaptive,
+    factors: Option<&'a HashMap<ParamId, f64>>,
+}
+
+impl<'a> Length<'a> {
+    pub fn new(scale: Tensor<1>) -> Self {
+        Self {
+            scale: Some(scale),
+            ..Self::constant(1.0)
+        }
+    }
+
+    pub fn constant(constant: f64) -> Self {
+        Self {
+            constant,
+            scale: None,
+            adaptive: Adaptive::None,
+            factors: None,
+        }
+    }
+
+    pub fn with_adaptive(self, adaptive: Adaptive) -> Self {
+        Self { adaptive, ..self }
+    }
+
+    pub fn with_factors(self, factors: Option<&'a HashMap<ParamId, f64>>) -> Self {
+        Self { factors, ..self }
+    }
+}
+
+/// A term of the way to a point, which may be the last that needs its gradient.
+pub(crate) struct Term<'a> {
+    length: Length<'a>,
+    gradient: Along<'a>,
+}
+
+enum Along<'a> {
+    Kept(&'a GradientsParams),
+    /// The copy of the model takes over its memory.
+    Taken(GradientsParams),
+}
+
+impl<'a> Term<'a> {
+    pub fn kept(length: Length<'a>, gradient: &'a GradientsParams) -> Self {
+        Self {
+            length,
+            gradient: Along::Kept(gradient),
+        }
+    }
+
+    pub fn taken(length: Length<'a>, gradient: GradientsParams) -> Self {
+        Self {
+            length,
+            gradient: Along::Taken(gradient),
+        }
     }
 
     /// The term for one parameter, in at least 32 bits; `None` where it is zero throughout.
-    fn of<const D: usize>(&self, id: ParamId, parameter: &Tensor<D>) -> Option<Tensor<D>> {
-        let factor = self.factors.and_then(|of| of.get(&id)).copied();
-        let constant = self.constant * factor.unwrap_or(1.0);
+    fn of<const D: usize>(&mut self, id: ParamId, parameter: &Tensor<D>) -> Option<Tensor<D>> {
+        let gradient = match &mut self.gradient {
+            Along::Kept(gradient) => gradient.get::<D>(id),
+            Along::Taken(gradient) => gradient.remove::<D>(id),
+        };
+        let length = &self.length;
+        let factor = length.factors.and_then(|of| of.get(&id)).copied();
+        let constant = length.constant * factor.unwrap_or(1.0);
         if constant == 0.0 {
             return None;
         }
-        let gradient = widen(self.gradient.get::<D>(id)?);
-        let step = match &self.scale {
+        let gradient = widen(gradient?);
+        let step = match &length.scale {
             None => scale(gradient, constant),
-            Some(tensor) => {
-                let tensor = tensor.clone().to_device(&gradient.device());
-                let tensor = scale(tensor, constant).cast(gradient.dtype());
-                gradient * tensor.reshape([1; D])
-            }
+            Some(tensor) => multiplied(gradient, scale(tensor.clone(), constant)),
         };
-        Some(match self.adaptive.scale(parameter) {
+        Some(match length.adaptive.scale(parameter) {
             Some(operator) => step * operator.square(),
             None => step,
         })
@@ -121,16 +179,18 @@ impl<'a> Displacement<'a> {
 /// );
 /// ```
 pub fn displaced<M: Module>(model: &M, displacement: &[Displacement<'_>]) -> M {
-    displaced_with_resolution(model, displacement).0
+    let terms = displacement.iter();
+    let terms = terms.map(|term| Term::kept(term.length.clone(), term.gradient));
+    displaced_with_resolution(model, terms.collect()).0
 }
 
 /// As [`displaced`], and how much of the way the parameters of 16 bits could not go.
 pub(crate) fn displaced_with_resolution<M: Module>(
     model: &M,
-    displacement: &[Displacement<'_>],
+    terms: Vec<Term<'_>>,
 ) -> (M, Resolution) {
     let mut mapper = Displace {
-        displacement,
+        terms,
         shared: shared_parameters(model),
         leaves: TensorContainer::new(),
         wanted: Vec::new(),
@@ -186,7 +246,7 @@ pub fn tie_shared_parameters<M: Module>(model: M) -> M {
 }
 
 struct Displace<'a> {
-    displacement: &'a [Displacement<'a>],
+    terms: Vec<Term<'a>>,
     shared: HashSet<ParamId>,
     leaves: TensorContainer<ParamId>,
     wanted: Vec<Tensor<1>>,
@@ -196,8 +256,8 @@ struct Displace<'a> {
 impl Displace<'_> {
     fn displace<const D: usize>(&mut self, id: ParamId, parameter: Tensor<D>) -> Tensor<D> {
         let half = matches!(parameter.dtype(), DType::F16 | DType::BF16);
-        let steps = self.displacement.iter();
-        let steps = steps.filter_map(|displacement| displacement.of(id, &parameter));
+        let steps = self.terms.iter_mut();
+        let steps = steps.filter_map(|term| term.of(id, &parameter));
         let mut wanted: Option<Tensor<D, Bool>> = None;
         let point = steps.fold(None, |point: Option<Tensor<D>>, step| {
             if half {

@@ -19,5 +19,5 @@ mod running;
 
 pub use adaptive::*;
 pub use copy::{Displacement, ascent_scale, displaced, tie_shared_parameters};
-pub(crate) use copy::{displaced_with_resolution, leaf_like};
+pub(crate) use copy::{Length, Term, displaced_with_resolution, leaf_like};
 pub(crate) use running::RunningStatistics;

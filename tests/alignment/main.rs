@@ -18,6 +18,7 @@ mod parts;
 mod penalties;
 mod problems;
 mod process;
+mod recomputed;
 #[cfg(feature = "dataset")]
 mod record;
 mod reference;

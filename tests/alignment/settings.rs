@@ -1016,6 +1016,7 @@ fn every_setting_changes_the_update_and_no_two_are_the_same() {
         noise_seed: _,
         // They change what is said about a step, not the step: below.
         max_skipped_steps: _,
+        recompute: _,
         report: _,
     } = base.clone();
     let group = |path: &str, rho: f64, gamma: f64| {
@@ -1179,6 +1180,8 @@ fn every_setting_changes_the_update_and_no_two_are_the_same() {
         }
     }
     let idle = base.clone().with_report(false);
+    assert_eq!(trajectory(&idle), trajectories[0]);
+    let idle = base.clone().with_recompute(true);
     assert_eq!(trajectory(&idle), trajectories[0]);
     let idle = base.with_max_skipped_steps(None);
     assert_eq!(trajectory(&idle), trajectories[0]);
