@@ -45,20 +45,20 @@ pub fn stages(folder: Option<&Path>, faces: usize, rounds: usize) -> Result<Vec<
         .iter()
         .map(|&index| source.face(index))
         .collect::<Result<_>>()?;
-    let mut stages = Vec::new();
-    let mut stage = |name: &str, act: &mut dyn FnMut(usize) -> Result<()>| -> Result<()> {
-        stages.push(timed(name, kept.len(), rounds, act)?);
-        Ok(())
+    let mut timing = Timing {
+        pictures: kept.len(),
+        rounds,
+        stages: Vec::new(),
     };
     let made = match folder {
         Some(_) => "decode: a PNG of 256 pixels and its landmarks",
         None => "draw: a portrait of 256 pixels",
     };
-    stage(made, &mut |index| source.face(index).map(drop))?;
-    decode(&kept, &mut stage)?;
+    timing.of(made, |index| source.face(index).map(drop))?;
+    decode(&kept, &mut timing)?;
     let donor = |index: usize| kept.get((index + 1) % kept.len());
     for forgery in Forgery::ALL {
-        stage(&format!("forge: {}", forgery.name()), &mut |index| {
+        timing.of(&format!("forge: {}", forgery.name()), |index| {
             let forged = forgery.apply(&kept[index], donor(index), STRENGTH, index as u64);
             forged.map(drop)
         })?;
@@ -66,27 +66,51 @@ pub fn stages(folder: Option<&Path>, faces: usize, rounds: usize) -> Result<Vec<
     let encode = EncodeConfig::new();
     let encoded = |index: usize| -> Result<RgbImage> {
         let face: &Face = &kept[index];
-        Ok(encode
-            .encode(face.picture(), face.landmarks(), index as u64)?
-            .picture)
+        let encoded = encode.encode(face.picture(), face.landmarks(), index as u64)?;
+        Ok(encoded.picture)
     };
-    stage("encode: crop, 64 pixels, JPEG", &mut |index| {
+    timing.of("encode: crop, 64 pixels, JPEG", |index| {
         encoded(index).map(drop)
     })?;
     let small: Vec<RgbImage> = (0..kept.len()).map(encoded).collect::<Result<_>>()?;
     let augment = AugmentConfig::deepfake_bench();
-    stage("augment: as DeepfakeBench, 64 pixels", &mut |index| {
+    timing.of("augment: as DeepfakeBench, 64 pixels", |index| {
         augment.apply(&small[index], index as u64).map(drop)
     })?;
-    stages.extend(whole(source.as_ref(), &indices, rounds)?);
-    Ok(stages)
+    timing
+        .stages
+        .extend(whole(source.as_ref(), &indices, rounds)?);
+    Ok(timing.stages)
+}
+
+/// Stages on one thread, each in several rounds over all pictures.
+struct Timing {
+    pictures: usize,
+    rounds: usize,
+    stages: Vec<Stage>,
+}
+
+impl Timing {
+    fn of(&mut self, name: &str, mut act: impl FnMut(usize) -> Result<()>) -> Result<()> {
+        let mut found = Vec::new();
+        for _ in 0..self.rounds.max(1) {
+            let began = Instant::now();
+            (0..self.pictures).try_for_each(&mut act)?;
+            found.push(self.pictures as f64 / began.elapsed().as_secs_f64());
+        }
+        let stage = Stage {
+            name: name.into(),
+            threads: 1,
+            pictures_per_second: Spread::of(found),
+        };
+        eprintln!("{name}: {:.0} a second", stage.pictures_per_second.median);
+        self.stages.push(stage);
+        Ok(())
+    }
 }
 
 /// Reading a drawn or decoded picture back from the formats that data sets come in.
-fn decode(
-    kept: &[Face],
-    stage: &mut dyn FnMut(&str, &mut dyn FnMut(usize) -> Result<()>) -> Result<()>,
-) -> Result<()> {
+fn decode(kept: &[Face], timing: &mut Timing) -> Result<()> {
     let folder = tempfile::tempdir().map_err(|error| file(Path::new("."), &error))?;
     for ending in ["png", "jpg"] {
         let path = |index: usize| folder.path().join(format!("{index}.{ending}"));
@@ -94,7 +118,7 @@ fn decode(
             let saved = face.picture().save(path(index));
             saved.map_err(|error| file(&path(index), &error))?;
         }
-        stage(&format!("decode: {ending} alone"), &mut |index| {
+        timing.of(&format!("decode: {ending} alone"), |index| {
             read_picture(path(index)).map(drop)
         })?;
     }
@@ -141,26 +165,4 @@ fn whole(source: &dyn FaceSource, indices: &[usize], rounds: usize) -> Result<Ve
         });
     }
     Ok(stages)
-}
-
-/// A stage on one thread, in several rounds over all pictures.
-fn timed(
-    name: &str,
-    pictures: usize,
-    rounds: usize,
-    act: &mut dyn FnMut(usize) -> Result<()>,
-) -> Result<Stage> {
-    let mut found = Vec::new();
-    for _ in 0..rounds.max(1) {
-        let began = Instant::now();
-        (0..pictures).try_for_each(&mut *act)?;
-        found.push(pictures as f64 / began.elapsed().as_secs_f64());
-    }
-    let stage = Stage {
-        name: name.into(),
-        threads: 1,
-        pictures_per_second: Spread::of(found),
-    };
-    eprintln!("{name}: {:.0} a second", stage.pictures_per_second.median);
-    Ok(stage)
 }

@@ -42,15 +42,13 @@ pub fn draw(path: &Path, net: &str, rows: &[Row]) -> Result<(), Box<dyn Error>> 
     root.fill(&WHITE)?;
     let (panels, legend) = root.split_horizontally(960);
     let (time, memory) = panels.split_horizontally(480);
-    panel(&time, &format!("{net}: a step, in ERM's"), &curves, |row| {
-        row.ratio.median
+    let caption = format!("{net}: a step, in ERM's");
+    // Drawn in powers of two: twice the time is as far as half of it.
+    panel(&time, &caption, &curves, f64::exp2, |row| {
+        row.ratio.median.log2()
     })?;
-    panel(
-        &memory,
-        "peak memory above ERM's, in copies",
-        &curves,
-        |row| row.copies,
-    )?;
+    let caption = "peak memory above ERM's, in copies";
+    panel(&memory, caption, &curves, |copies| copies, |row| row.copies)?;
     for (index, curve) in curves.iter().enumerate() {
         let y = 40 + 24 * index as i32;
         let (style, (dash, gap)) = line(index);
@@ -74,11 +72,12 @@ fn line(index: usize) -> (ShapeStyle, (u32, u32)) {
     (color.stroke_width(2), DASHES[dashes])
 }
 
-/// Logarithmic to the right; upwards too where all is above 0.
+/// Logarithmic to the right; `label` says what stands at a height.
 fn panel(
     area: &Area<'_>,
     caption: &str,
     curves: &[Curve<'_>],
+    label: impl Fn(f64) -> f64,
     value: impl Fn(&Row) -> f64,
 ) -> Result<(), Box<dyn Error>> {
     let all = || curves.iter().flat_map(|curve| curve.rows.iter().copied());
@@ -99,6 +98,7 @@ fn panel(
         .x_desc("domains K")
         .x_labels(5)
         .x_label_formatter(&|count| format!("{count:.0}"))
+        .y_label_formatter(&|height| format!("{:.1}", label(*height)))
         .label_style(("sans-serif", 14))
         .axis_desc_style(("sans-serif", 16))
         .light_line_style(TRANSPARENT)
