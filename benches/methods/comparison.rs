@@ -1,4 +1,4 @@
-//! Methods held against ERM on the same mini-batches: time, passes and memory.
+//! Methods held against a plain loop over the same mini-batches: time, passes and memory.
 
 use burn::{module::Module, tensor::Device};
 use peak_alloc::PeakAlloc;
@@ -27,11 +27,11 @@ pub struct Row {
     pub passes: f64,
     /// Of a step.
     pub seconds: Spread,
-    /// To a step of ERM, run in turn.
+    /// To a step of the plain loop, run in turn.
     pub ratio: Spread,
     /// The most that a step holds on the heap beside what was there before it, in bytes.
     pub peak: f64,
-    /// That above ERM's, in copies of the parameters.
+    /// That above the plain loop's, in copies of the parameters.
     pub copies: f64,
 }
 
@@ -45,7 +45,7 @@ pub struct Setting<'a> {
     pub pairs: usize,
 }
 
-/// ERM's row, then the methods'.
+/// The plain loop's row, then the methods'.
 pub fn compare<N: Module + Classifier>(
     setting: Setting<'_>,
     methods: &[Method],
@@ -55,14 +55,14 @@ pub fn compare<N: Module + Classifier>(
     let parameters = net(device)?.num_params();
     let counts = [setting.domains, setting.pictures];
     let domains = batches(device, counts, setting.input)?;
-    let mut erm = Training::new(net(device)?, &domains, &Method::erm().how)?;
-    let mut step = || _ = erm.step().expect("ERM makes a step");
+    let mut plain = Training::new(net(device)?, &domains, &Method::plain().how)?;
+    let mut step = || _ = plain.step().expect("it makes a step");
     step();
     let least = repeats(&mut step);
     let base = peak(&mut step);
     let mut rows = Vec::new();
     let methods = methods.iter().filter(|m| m.least <= setting.domains);
-    for method in [&Method::erm()].into_iter().chain(methods) {
+    for method in [&Method::plain()].into_iter().chain(methods) {
         let mut training = Training::new(net(device)?, &domains, &method.how)?;
         let mut passes = 0.0;
         let mut highest = 0.0_f64;
@@ -89,7 +89,7 @@ pub fn compare<N: Module + Classifier>(
             copies: (highest - base) / (4 * parameters) as f64,
         };
         eprintln!(
-            "{} K = {} {}: {:.3} s, {:.3} times ERM, {:+.2} copies",
+            "{} K = {} {}: {:.3} s, {:.3} times the plain loop, {:+.2} copies",
             row.net, row.domains, row.method, row.seconds.median, row.ratio.median, row.copies
         );
         rows.push(row);
@@ -132,7 +132,7 @@ pub fn split<N: Module + Classifier>(
     let [of_few, of_many] = domains;
     let (of_few, of_many) = (of_few?, of_many?);
     let mut rows = Vec::new();
-    for method in [&Method::erm()].into_iter().chain(methods) {
+    for method in [&Method::plain()].into_iter().chain(methods) {
         let mut one = Training::new(net(device)?, &of_few, &method.how)?;
         let mut other = Training::new(net(device)?, &of_many, &method.how)?;
         let mut one = || _ = one.step().expect("it made a step");

@@ -1,5 +1,8 @@
-//! What the methods cost: time and peak memory of a step of every method, held against ERM's on the
-//! same mini-batches, and the data pipeline by itself.
+//! What the methods cost: time and peak memory of a step of every method, held against empirical risk
+//! minimisation in a plain loop without the crate, and the data pipeline by itself.
+//!
+//! The plain loop goes forward and backward over every domain's mini-batch, adds the gradients up and
+//! makes a step. Joined, it has one forward and backward over all pictures.
 //!
 //!     cargo bench --bench methods
 //!     cargo bench --bench methods -- --quick
@@ -72,7 +75,7 @@ struct Arguments {
     /// The side of a picture in pixels.
     #[arg(long, default_value_t = 64)]
     size: usize,
-    /// Pairs of runs, ERM's and the method's in turn; rounds of the pipeline.
+    /// Pairs of runs, the plain loop's and the method's in turn; rounds of the pipeline.
     #[arg(long, default_value_t = 5)]
     pairs: usize,
     /// Faces that the pipeline works on.
@@ -133,7 +136,9 @@ impl Arguments {
 
     /// Twice the pictures, in four domains and in sixteen.
     fn split(&self, net: &str, device: &Device) -> Result<Vec<Split>> {
-        const METHODS: [&str; 4] = [
+        const METHODS: [&str; 6] = [
+            "plain loop, joined",
+            "ERM",
             "ERM, joined",
             "SAGM, joined",
             "RoGA, sampled",

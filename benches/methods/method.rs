@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use burn::{
     module::Module,
-    optim::{AdamWConfig, GradientsParams, ModuleOptimizer},
+    optim::{AdamWConfig, GradientsAccumulator, GradientsParams, ModuleOptimizer},
 };
 use roga::{
     Result,
@@ -24,8 +24,10 @@ const RATE: f64 = 1e-6;
 /// How a step is made.
 #[derive(Clone, Debug)]
 pub enum How {
-    /// One forward and backward over all pictures, as a loop of burn's own has it.
+    /// Without the crate, as a loop of burn's own has it: one forward and backward for each domain.
     Loop,
+    /// Without the crate: one forward and backward over all pictures.
+    JoinedLoop,
     Separate(Config),
     Joined(Config),
 }
@@ -51,8 +53,8 @@ impl Method {
     }
 
     /// What the others are held against.
-    pub fn erm() -> Self {
-        Self::new("ERM", How::Separate(Config::erm()))
+    pub fn plain() -> Self {
+        Self::new("plain loop", How::Loop)
     }
 
     pub fn all() -> Vec<Self> {
@@ -62,7 +64,9 @@ impl Method {
         let aligned = |config| Config::erm().with_alignment(Some(config));
         let sampled = || roga(Evaluation::Sampled);
         vec![
-            Self::new("a loop without the crate, one batch", How::Loop),
+            Self::new("plain loop, joined", How::JoinedLoop),
+            separate("ERM", Config::erm()),
+            separate("ERM, report off", Config::erm().with_report(false)),
             joined("ERM, joined", Config::erm()),
             separate("SAM", Config::sam(0.05)),
             joined("SAM, joined", Config::sam(0.05)),
@@ -101,7 +105,7 @@ impl Method {
 }
 
 enum Optimizer {
-    Loop(ModuleOptimizer, Batch),
+    Loop(ModuleOptimizer, Vec<Batch>),
     Separate(RobustGradientAlignment),
     Joined(RobustGradientAlignment),
 }
@@ -118,8 +122,12 @@ impl<'a, N: Module + Classifier> Training<'a, N> {
         let base = AdamWConfig::new().init();
         let optimizer = match how {
             How::Loop => {
+                let batches = domains.iter().map(|(_, batch)| batch.clone());
+                Optimizer::Loop(base, batches.collect())
+            }
+            How::JoinedLoop => {
                 let batches: Vec<&Batch> = domains.iter().map(|(_, batch)| batch).collect();
-                Optimizer::Loop(base, Batch::concat(&batches))
+                Optimizer::Loop(base, vec![Batch::concat(&batches)])
             }
             How::Separate(config) => Optimizer::Separate(config.init(base)?),
             How::Joined(config) => Optimizer::Joined(config.init(base)?),
@@ -135,12 +143,8 @@ impl<'a, N: Module + Classifier> Training<'a, N> {
     pub fn step(&mut self) -> Result<f64> {
         let Self { net, domains, .. } = self;
         let report = match &mut self.optimizer {
-            Optimizer::Loop(base, batch) => {
-                let loss = loss(net, batch);
-                let gradients = GradientsParams::from_grads(loss.backward(), net);
-                *net = base.step(RATE, net.clone(), gradients);
-                // The loop of a user writes it down, and waits for it.
-                black_box(loss.inner().into_scalar::<f32>());
+            Optimizer::Loop(base, batches) => {
+                *net = plain_step(base, net, batches);
                 return Ok(1.0);
             }
             Optimizer::Separate(optim) => optim.step(RATE, net, domains, loss)?,
@@ -149,6 +153,18 @@ impl<'a, N: Module + Classifier> Training<'a, N> {
         assert!(!report.is_skipped(), "a step was skipped: {report:?}");
         Ok(passes(&report))
     }
+}
+
+/// Empirical risk minimisation as burn's users write it.
+fn plain_step<N: Module + Classifier>(base: &mut ModuleOptimizer, net: &N, batches: &[Batch]) -> N {
+    let mut gradients = GradientsAccumulator::new();
+    for batch in batches {
+        let loss = loss(net, batch) / batches.len() as f64;
+        gradients.accumulate(net, GradientsParams::from_grads(loss.backward(), net));
+        // A user writes it down.
+        black_box(loss.inner().into_scalar::<f32>());
+    }
+    base.step(RATE, net.clone(), gradients.grads())
 }
 
 fn passes(report: &StepReport) -> f64 {

@@ -42,12 +42,12 @@ pub fn draw(path: &Path, net: &str, rows: &[Row]) -> Result<(), Box<dyn Error>> 
     root.fill(&WHITE)?;
     let (panels, legend) = root.split_horizontally(960);
     let (time, memory) = panels.split_horizontally(480);
-    let caption = format!("{net}: a step, in ERM's");
+    let caption = format!("{net}: a step, in the plain loop's");
     // Drawn in powers of two: twice the time is as far as half of it.
     panel(&time, &caption, &curves, f64::exp2, |row| {
         row.ratio.median.log2()
     })?;
-    let caption = "peak memory above ERM's, in copies";
+    let caption = "peak memory above the plain loop's, in copies";
     panel(&memory, caption, &curves, |copies| copies, |row| row.copies)?;
     for (index, curve) in curves.iter().enumerate() {
         let y = 40 + 24 * index as i32;

@@ -60,23 +60,26 @@ pub fn methods(rows: &[Row]) -> String {
             "### {net}: {} parameters, {pictures} pictures a step\n\n",
             first.parameters
         );
-        let erm: Vec<&Row> = rows.iter().copied().filter(|r| r.method == "ERM").collect();
-        text += &by_domains(&erm, "A step of ERM, in milliseconds:", |row| {
+        let plain = rows
+            .iter()
+            .copied()
+            .filter(|row| row.method == "plain loop");
+        let plain: Vec<&Row> = plain.collect();
+        text += &by_domains(&plain, "A step, in milliseconds:", |row| {
             let Spread { low, median, high } = row.seconds;
             let [low, median, high] = [low, median, high].map(|seconds| 1000.0 * seconds);
             spread(&Spread { low, median, high }, 1)
         });
-        text += &by_domains(&rows, "A step, as a ratio to ERM's (quartiles):", |row| {
-            spread(&row.ratio, 2)
-        });
+        let what = "A step, as a ratio to the plain loop's (quartiles):";
+        text += &by_domains(&rows, what, |row| spread(&row.ratio, 2));
         text += &by_domains(&rows, "That by pass over all pictures:", |row| {
             format!("{:.3} of {}", row.ratio.median / row.passes, row.passes)
         });
         text += &by_domains(
             &rows,
-            "Peak memory above ERM's, in copies of the parameters:",
+            "Peak memory above the plain loop's, in copies of the parameters:",
             |row| match row.method {
-                "ERM" => format!("{:.1} MB in all", row.peak / 1e6),
+                "plain loop" => format!("{:.1} MB in all", row.peak / 1e6),
                 _ => format!("{:+.2}", row.copies),
             },
         );

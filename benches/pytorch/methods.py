@@ -8,13 +8,14 @@ The loops are as the methods' own repositories write them: all domains' pictures
 (https://github.com/davda54/sam) climbs along the gradient and comes back to the kept weights, SAGM
 (https://github.com/Wang-pengfei/SAGM) adds the gradient at the shifted point to that at the weights;
 both loop over the parameters one by one and leave BatchNorm's statistics alone in the second pass.
-`K passes` is what a loop does that needs every domain's gradient: one forward and backward each.
+The plain loop that is not joined is what one does that needs every domain's gradient: one forward and
+backward each.
 Written anew from the formulas
 
     SAM   G = grad L(w + rho g / |g|)
     SAGM  G = (g + grad L(w + rho g / |g| - alpha g)) / 2,   g = grad L(w).
 
-Times are of runs in turn, ERM and the method, in one process; the ratio is taken pair by pair. With
+Times are of runs in turn, the joined plain loop and the method, in one process; the ratio is taken pair by pair. With
 `--against`, the crate's numbers stand beside them.
 """
 
@@ -138,7 +139,7 @@ class Training:
         return loss.item()
 
 
-METHODS = {"erm": "ERM, joined", "passes": "ERM", "sam": "SAM, joined", "sagm": "SAGM, joined"}
+METHODS = {"erm": "plain loop, joined", "passes": "plain loop", "sam": "SAM, joined", "sagm": "SAGM, joined"}
 
 
 def spread(numbers):
@@ -179,10 +180,10 @@ def cell(found, decimals=2):
 
 
 def beside(path):
-    """The crate's rows, their ratios to its own joined ERM."""
+    """The crate's rows, their ratios to burn's own joined loop."""
     rows = json.loads(Path(path).read_text())["methods"]
     key = lambda row: (row["net"], row["domains"], row["pictures"])
-    joined = {key(row): row for row in rows if row["method"] == "ERM, joined"}
+    joined = {key(row): row for row in rows if row["method"] == "plain loop, joined"}
     found = {}
     for row in rows:
         base = joined.get(key(row))
@@ -207,7 +208,7 @@ def main():
 
     rows = []
     print(f"PyTorch {torch.__version__}\n")
-    print("| net | K | threads | method | milliseconds | to ERM, joined | the crate's | its milliseconds |")
+    print("| net | K | threads | method | milliseconds | to the plain loop, joined | the crate's | its milliseconds |")
     print("|---|---|---|---|---|---|---|---|")
     for net in arguments.nets.split(","):
         for domains in map(int, arguments.domains.split(",")):
