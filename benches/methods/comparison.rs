@@ -6,7 +6,7 @@ use roga::{Result, detector::backbone::Classifier};
 use serde::Serialize;
 
 use super::{
-    alternation::{Spread, alternate, repeats},
+    alternation::{Clock, Spread, alternate, repeats},
     method::{Method, Training},
     net::batches,
 };
@@ -43,6 +43,7 @@ pub struct Setting<'a> {
     pub domains: usize,
     pub pictures: usize,
     pub pairs: usize,
+    pub clock: Clock,
 }
 
 /// The plain loop's row, then the methods'.
@@ -58,7 +59,7 @@ pub fn compare<N: Module + Classifier>(
     let mut plain = Training::new(net(device)?, &domains, &Method::plain().how)?;
     let mut step = || _ = plain.step().expect("it makes a step");
     step();
-    let least = repeats(&mut step);
+    let least = repeats(setting.clock, &mut step);
     let base = peak(&mut step);
     let mut rows = Vec::new();
     let methods = methods.iter().filter(|m| m.least <= setting.domains);
@@ -73,7 +74,7 @@ pub fn compare<N: Module + Classifier>(
             highest = highest.max(peak(|| passes += training.step().expect("it made a step")));
         }
         let whole = least.div_ceil(method.interval) * method.interval;
-        let paired = alternate(setting.pairs, whole, &mut step, || {
+        let paired = alternate(setting.clock, [setting.pairs, whole], &mut step, || {
             training.step().expect("it made a step");
         });
         let row = Row {
@@ -139,7 +140,8 @@ pub fn split<N: Module + Classifier>(
         let mut other = || _ = other.step().expect("it made a step");
         one();
         other();
-        let paired = alternate(setting.pairs, repeats(&mut one), &mut one, &mut other);
+        let runs = [setting.pairs, repeats(setting.clock, &mut one)];
+        let paired = alternate(setting.clock, runs, &mut one, &mut other);
         eprintln!(
             "{} {}: {:.3}",
             setting.net, method.name, paired.ratio.median

@@ -26,6 +26,7 @@ use clap::{Parser, ValueEnum};
 use roga::{Result, detector::backbone::BackboneConfig};
 
 use self::{
+    alternation::Clock,
     comparison::{Row, Setting, Split, compare, split},
     method::Method,
     net::Mlp,
@@ -78,6 +79,9 @@ struct Arguments {
     /// Pairs of runs, the plain loop's and the method's in turn; rounds of the pipeline.
     #[arg(long, default_value_t = 5)]
     pairs: usize,
+    /// What a run's time is.
+    #[arg(long, value_enum, default_value_t = Clock::Wall)]
+    clock: Clock,
     /// Faces that the pipeline works on.
     #[arg(long, default_value_t = 64)]
     faces: usize,
@@ -125,6 +129,7 @@ impl Arguments {
                 domains,
                 pictures: (self.pictures / domains).max(1),
                 pairs: self.pairs,
+                clock: self.clock,
             };
             rows.extend(match backbone(net)? {
                 None => compare(setting, &methods, device, |device| Ok(Mlp::new(device))),
@@ -152,6 +157,7 @@ impl Arguments {
             domains: 4,
             pictures: (self.pictures / 2).max(4),
             pairs: self.pairs,
+            clock: self.clock,
         };
         match backbone(net)? {
             None => split(setting, &methods, device, |device| Ok(Mlp::new(device))),

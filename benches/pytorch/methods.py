@@ -147,14 +147,17 @@ def spread(numbers):
     return {"low": low, "median": median, "high": high}
 
 
-def seconds(training, repeats):
-    began = time.perf_counter()
+CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
+
+
+def seconds(training, repeats, clock=time.perf_counter):
+    began = clock()
     for _ in range(repeats):
         training.step()
-    return (time.perf_counter() - began) / repeats
+    return (clock() - began) / repeats
 
 
-def measure(net, domains, pictures, size, pairs, threads):
+def measure(net, domains, pictures, size, pairs, clock, threads):
     torch.set_num_threads(threads)
     batches = make_domains(net, domains, pictures, size)
     erm = Training(net, batches, "erm")
@@ -162,7 +165,7 @@ def measure(net, domains, pictures, size, pairs, threads):
     for method, name in METHODS.items():
         training = Training(net, batches, method)
         seconds(training, 2)
-        runs = [(seconds(erm, repeats), seconds(training, repeats)) for _ in range(pairs)]
+        runs = [(seconds(erm, repeats, clock), seconds(training, repeats, clock)) for _ in range(pairs)]
         yield {
             "net": net,
             "method": name,
@@ -200,10 +203,12 @@ def main():
     parser.add_argument("--pictures", type=int, default=32, help="in a step, of all domains together")
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--clock", choices=CLOCKS, default="wall")
     parser.add_argument("--threads", default=f"1,{torch.get_num_threads()}")
     parser.add_argument("--against", help="methods.json of `cargo bench --bench methods`")
     parser.add_argument("--output", help="where all numbers are written, as JSON")
     arguments = parser.parse_args()
+    clock = CLOCKS[arguments.clock]
     ours = beside(arguments.against) if arguments.against else {}
 
     rows = []
@@ -214,7 +219,7 @@ def main():
         for domains in map(int, arguments.domains.split(",")):
             pictures = max(1, arguments.pictures // domains)
             for threads in dict.fromkeys(map(int, arguments.threads.split(","))):
-                setting = (net, domains, pictures, arguments.size, arguments.pairs, threads)
+                setting = (net, domains, pictures, arguments.size, arguments.pairs, clock, threads)
                 for row in measure(*setting):
                     rows.append(row)
                     time_, ratio = ours.get((net, domains, pictures, row["method"]), (None, None))
