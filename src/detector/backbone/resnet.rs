@@ -10,7 +10,11 @@ use burn::{
 };
 
 use super::{
-    classifier::Classifier, convolution::convolution, positive, pretrained::owned, stages,
+    classifier::Classifier,
+    convolution::{convolution, convolve},
+    positive,
+    pretrained::owned,
+    stages,
 };
 use crate::Result;
 
@@ -257,13 +261,16 @@ impl Block {
     }
 
     fn forward(&self, input: Tensor<4>) -> Tensor<4> {
-        let x = relu(self.first_norm.forward(self.first.forward(input.clone())));
-        let mut x = self.second_norm.forward(self.second.forward(x));
+        let x = relu(
+            self.first_norm
+                .forward(convolve(&self.first, input.clone())),
+        );
+        let mut x = self.second_norm.forward(convolve(&self.second, x));
         if let (Some(third), Some(norm)) = (&self.third, &self.third_norm) {
-            x = norm.forward(third.forward(relu(x)));
+            x = norm.forward(convolve(third, relu(x)));
         }
         let around = match (&self.shortcut, &self.shortcut_norm) {
-            (Some(shortcut), Some(norm)) => norm.forward(shortcut.forward(input)),
+            (Some(shortcut), Some(norm)) => norm.forward(convolve(shortcut, input)),
             _ => input,
         };
         relu(x + around)

@@ -11,7 +11,7 @@ use burn::{
 
 use super::{
     classifier::Classifier,
-    convolution::{NormedConvolution, convolution, depthwise},
+    convolution::{NormedConvolution, convolution, convolve, depthwise},
     positive,
     pretrained::owned,
 };
@@ -156,7 +156,7 @@ impl Separable {
     }
 
     fn forward(&self, input: Tensor<4>) -> Tensor<4> {
-        let x = self.pointwise.forward(self.depthwise.forward(input));
+        let x = convolve(&self.pointwise, self.depthwise.forward(input));
         self.norm.forward(x)
     }
 }
