@@ -72,7 +72,7 @@
 //! | [`metric`] | AUC, AP, EER and others by frame and by video, how sure they are, and DeLong's test |
 #![cfg_attr(
     doc,
-    doc = "| [`methods`] | the methods, a page each, and how they compare |"
+    doc = "| [`methods`] | the methods, a page each, and how they compare |\n| [`scaling`] | what a step costs on 8 and 64 devices, on paper |"
 )]
 #![cfg_attr(
     feature = "dataset",

@@ -150,6 +150,8 @@ impl<'a, M: Module, B: ToDevice, F> Division<'a, M, B, F> {
         self.consensus = ask.consensus.then_some(consensus);
         let losses = met.map(|(loss, _)| readback.push(loss)).collect();
         let (mean_norm, mean_square) = gradient.mean_norms(readback, at, &mean);
+        // Of parts of a gradient, neither the norm nor the domain is known.
+        squares.resize(at.weights.len(), Vec::new());
         let joined = (!ask.squares).then(|| readback.push(finite_probe(at.model, &mean)));
         let readings = CleanReadings {
             losses,

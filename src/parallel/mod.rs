@@ -44,7 +44,7 @@
 //!
 //! * The model stays on the first device, and $\theta$ goes out in every step, so that any base optimizer
 //!   can make its step there. Meetings go over the first device too: with many devices it is what
-//!   they wait for. [Scaling](../../../src/docs/scaling.md) has the model of that, beside the one of
+//!   they wait for. [`scaling`](crate::scaling) has the model of that, beside the one of
 //!   collectives.
 //! * Batches are moved by [`ToDevice`], a copy to the device that needs it.
 //! * A device stands for a thread. The same one several times is several threads on it: on a CPU whose
