@@ -102,6 +102,10 @@ pub enum Error {
     )]
     Device(String),
 
+    /// The thread that passes on another device were to run on could not be started.
+    #[error("a device's thread could not be started")]
+    Thread(#[source] std::io::Error),
+
     /// A data set could not hand over an item.
     #[error("domain `{}` could not be read", Printable(domain))]
     Data {

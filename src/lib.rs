@@ -62,6 +62,7 @@
 //! | [`gradient`] | algebra over gradients: norms, inner products, combinations, global clipping |
 //! | [`alignment`] | alignment losses: functions of the gradients' Gram matrix, and their gradients |
 //! | [`aggregation`] | from the domains' gradients to one: PCGrad, MGDA, UPGrad, CAGrad, GroupDRO, V-REx, AND-mask, … |
+//! | [`parallel`] | the same step on several devices: by domains, by data, and by m-sharpness |
 //! | [`perturbation`] | ascents, and copies of a model at other points |
 //! | [`checkpoint`] | a training's files, of which nothing is lost: the last and the best, damaged ones found, folders locked |
 //! | [`averaging`] | averages of the weights over training: exponential, SWAD |
@@ -71,7 +72,7 @@
 //! | [`metric`] | AUC, AP, EER and others by frame and by video, how sure they are, and DeLong's test |
 #![cfg_attr(
     doc,
-    doc = "| [`methods`] | the methods, a page each, and how they compare |"
+    doc = "| [`methods`] | the methods, a page each, and how they compare |\n| [`scaling`] | what a step costs on 8 and 64 devices, on paper |"
 )]
 #![cfg_attr(
     feature = "dataset",
@@ -141,6 +142,7 @@ pub mod gradient;
 pub mod metric;
 pub mod optim;
 mod pack;
+pub mod parallel;
 pub mod perturbation;
 pub mod search;
 #[cfg(feature = "train")]
@@ -151,6 +153,10 @@ pub use error::{BoxError, Error, Result};
 #[cfg(all(any(doc, doctest), feature = "dataset"))]
 #[doc = include_str!("../docs/how-do-i.md")]
 pub mod how_do_i {}
+
+#[cfg(doc)]
+#[doc = include_str!("../docs/scaling.md")]
+pub mod scaling {}
 
 #[cfg(doc)]
 pub mod methods {

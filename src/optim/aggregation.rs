@@ -79,7 +79,7 @@ pub(crate) struct Coefficients {
 }
 
 /// An aggregation at a step; none for the mean.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Aggregating<'a> {
     pub method: &'a dyn Aggregator,
     of: Aggregated,

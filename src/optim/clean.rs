@@ -48,7 +48,7 @@ pub(crate) struct Seen {
 
 impl Clean {
     /// The mean gradient alone.
-    fn of_mean(mean: GradientsParams, mean_norm: Option<Tensor<1>>) -> Self {
+    pub fn of_mean(mean: GradientsParams, mean_norm: Option<Tensor<1>>) -> Self {
         Self {
             gradients: Vec::new(),
             norms: Vec::new(),
@@ -166,7 +166,7 @@ impl RobustGradient {
     /// The domains' gradients at $\theta$, their mean and their inner products.
     ///
     /// Where nothing needs the gradients one by one, joined passes are one pass.
-    pub(super) fn clean_passes<M: Module>(
+    pub(crate) fn clean_passes<M: Module>(
         &self,
         passes: &mut impl Passes<M>,
         readback: &mut Readback,
@@ -296,7 +296,7 @@ impl RobustGradient {
 
     /// The norm that the pooled ascent goes by, where it is needed, and $\lVert \bar g \rVert^2$,
     /// where it is reported.
-    fn mean_norms<M: Module>(
+    pub(crate) fn mean_norms<M: Module>(
         &self,
         readback: &mut Readback,
         at: &At<'_, M>,

@@ -443,7 +443,7 @@ impl RobustGradientAlignmentConfig {
     }
 
     /// $p_i$, adding up to 1.
-    pub(super) fn weights_of(&self, domains: usize) -> Result<Vec<f64>> {
+    pub(crate) fn weights_of(&self, domains: usize) -> Result<Vec<f64>> {
         // What is planned is a table of K rows and columns.
         if domains > MAX_DOMAINS {
             return Err(Error::Domains {

@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use burn::{
     module::{Module, Param},
     optim::GradientsParams,
@@ -21,7 +23,7 @@ pub(crate) struct Aligning<'a> {
 }
 
 /// The value of an alignment loss, and the finite differences that its gradient is made of.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Differences {
     /// $\varphi$.
     pub loss: f64,
@@ -32,7 +34,7 @@ pub(crate) struct Differences {
 }
 
 /// $v_i$, and how long the difference along it is.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Direction {
     domain: usize,
     /// $2\, \varphi'_{ij}$, by domain.
@@ -94,6 +96,21 @@ impl Differences {
             difference: config.difference,
             directions: domains.iter().enumerate().filter_map(direction).collect(),
         })
+    }
+
+    /// Along the gradients of these numbers, whatever they are.
+    pub fn along(gradients: Range<usize>) -> Self {
+        let direction = |gradient| Direction {
+            domain: gradient,
+            coefficients: vec![(gradient, 1.0)],
+            length: 1.0,
+        };
+        Self {
+            loss: 0.0,
+            derivative_is_finite: true,
+            difference: Difference::OneSided,
+            directions: gradients.map(direction).collect(),
+        }
     }
 
     /// The points at which gradients are taken, and their coefficients in $\nabla \varphi$.

@@ -17,9 +17,10 @@ use super::{
     difference::Aligning,
     evaluation::{Plan, Point, PointAscent},
     group::{Lengths, Perturbation},
-    passes::{Joined, Noise, Passes, Separate},
+    passes::{Joined, Noise, Separate},
     point::{At, Sums},
     readback::Readback,
+    rounds::{InTurn, Rounds},
     summary::StepReadings,
 };
 use crate::{
@@ -111,6 +112,11 @@ impl RobustGradient {
             own_aggregator: self.own_aggregator.clone(),
             ..Self::resumed(self.config.clone(), progress, carried)
         }
+    }
+
+    /// A clone that counts by itself from here on.
+    pub(crate) fn split(&self) -> Self {
+        self.split_off(self.progress(), self.carried().clone())
     }
 
     /// How far training is.
@@ -250,7 +256,7 @@ impl RobustGradient {
         self.gradients_joined_of(step, model, domains, loss)
     }
 
-    pub(super) fn gradients_of<M, B, L>(
+    pub(crate) fn gradients_of<M, B, L>(
         &self,
         step: u64,
         model: &M,
@@ -262,7 +268,7 @@ impl RobustGradient {
         L: DomainLoss<M>,
     {
         let passes = Separate::new(domains, loss, Noise::new(&self.config, step));
-        self.run(step, model, domains, passes)
+        self.run(step, model, domains, &mut InTurn(passes))
     }
 
     pub(super) fn gradients_joined_of<M, B, L>(
@@ -278,16 +284,16 @@ impl RobustGradient {
         L: JoinedLoss,
     {
         let passes = Joined::new(domains, loss, Noise::new(&self.config, step));
-        self.run(step, model, domains, passes)
+        self.run(step, model, domains, &mut InTurn(passes))
     }
 
     /// Steps 1 to 4.
-    fn run<M: Module, B>(
+    pub(crate) fn run<M: Module, B>(
         &self,
         step: u64,
         model: &M,
         domains: &DomainBatches<B>,
-        mut passes: impl Passes<M>,
+        rounds: &mut impl Rounds<M>,
     ) -> Result<(GradientsParams, StepReport)> {
         let weights = self.config.weights_of(domains.len())?;
         check_trainable(model)?;
@@ -307,17 +313,16 @@ impl RobustGradient {
             carried: self.carried().clone(),
             held: Held::All,
         };
-        at.held = self.held(&at);
+        at.held = rounds.held(self, &at);
         let (mut readback, mut sums) = (Readback::default(), Sums::new());
         let at_theta = displaced(model, &[]);
-        let (mut clean, of_clean) =
-            self.clean_passes(&mut passes, &mut readback, &at, &at_theta, &mut sums)?;
+        let (mut clean, of_clean) = rounds.clean(self, &mut readback, &at, &at_theta, &mut sums)?;
         let lengths = [&at.perturbation.rho, &at.perturbation.gamma].map(Lengths::base);
         let names = domains.names().collect();
         let mut readings = StepReadings::new(step, names, lengths, &weights, of_clean);
         let mut gradient = GradientsParams::new();
         if self.look_at_theta(&mut at, &mut clean, &mut readings, &mut readback)? {
-            self.passes_at_points(&mut passes, &mut readback, &at, &mut clean, &mut sums)?;
+            rounds.at_points(self, &mut readback, &at, &mut clean, &mut sums)?;
             readings.points = std::mem::take(&mut sums.readings);
             if self.look_at_points(&mut at, &mut sums, &mut readings, &mut readback)? {
                 gradient = self.combine(&mut at, clean, sums, &mut readings, &mut readback);
@@ -326,7 +331,7 @@ impl RobustGradient {
             }
         }
         readings.coefficients = at.aggregating.as_ref().map(|it| it.coefficients.clone());
-        let report = readings.report(&readback, passes.calls());
+        let report = readings.report(&readback, rounds.calls());
         self.count(&report)?;
         if report.is_skipped() {
             return Ok((GradientsParams::new(), report));
@@ -337,6 +342,12 @@ impl RobustGradient {
         *self.carried() = at.carried;
         RunningStatistics::of(&at_theta).write_to(model);
         Ok((gradient, report))
+    }
+
+    /// Goes on with what steps of another one keep.
+    pub(crate) fn keep_of(&self, other: &Self) {
+        *self.kept() = other.kept().clone();
+        *self.carried() = other.carried().clone();
     }
 
     /// What an aggregation has kept.
@@ -417,7 +428,7 @@ impl RobustGradient {
     }
 
     /// Counts the step; an error where too many in a row were skipped.
-    fn count(&self, report: &StepReport) -> Result<()> {
+    pub(crate) fn count(&self, report: &StepReport) -> Result<()> {
         let state = &self.state;
         let next = report.step.saturating_add(1);
         state.steps.store(next, Ordering::Relaxed);

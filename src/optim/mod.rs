@@ -18,25 +18,26 @@
 mod aggregation;
 mod budget;
 mod carried;
-mod clean;
+pub(crate) mod clean;
 mod combination;
 mod config;
-mod difference;
-mod evaluation;
+pub(crate) mod difference;
+pub(crate) mod evaluation;
 mod fish;
 mod friendly;
 mod gradient;
 mod group;
 mod look;
 mod loss;
-mod passes;
-mod point;
+pub(crate) mod passes;
+pub(crate) mod point;
 pub(crate) mod readback;
 mod record;
 mod report;
+pub(crate) mod rounds;
 mod schedule;
 mod step;
-mod summary;
+pub(crate) mod summary;
 
 #[cfg(feature = "train")]
 pub(crate) use aggregation::Kept;

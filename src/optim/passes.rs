@@ -1,4 +1,4 @@
-use std::marker::PhantomData;
+use std::{collections::BTreeMap, marker::PhantomData};
 
 use burn::{
     module::Module,
@@ -39,6 +39,7 @@ pub(crate) struct PassSum {
 }
 
 /// Random numbers that are the same in all passes over a mini-batch.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Noise {
     seed: Option<u64>,
     step: u64,
@@ -62,7 +63,7 @@ impl Noise {
 
 /// Every mini-batch by itself.
 pub(crate) struct Separate<'a, B, F, L> {
-    domains: Vec<(&'a str, &'a B)>,
+    domains: BTreeMap<usize, (&'a str, &'a B)>,
     loss: F,
     noise: Noise,
     calls: usize,
@@ -72,8 +73,17 @@ pub(crate) struct Separate<'a, B, F, L> {
 impl<'a, B, F, L> Separate<'a, B, F, L> {
     pub fn new(domains: &'a DomainBatches<B>, loss: F, noise: Noise) -> Self {
         let domains = domains.iter().map(|(name, batch)| (&**name, batch));
+        Self::of(domains.enumerate(), loss, noise)
+    }
+
+    /// Of some of the domains, with their numbers and names.
+    pub fn of(
+        domains: impl IntoIterator<Item = (usize, (&'a str, &'a B))>,
+        loss: F,
+        noise: Noise,
+    ) -> Self {
         Self {
-            domains: domains.collect(),
+            domains: domains.into_iter().collect(),
             loss,
             noise,
             calls: 0,
@@ -89,7 +99,7 @@ where
     F: FnMut(&M, &B) -> L,
 {
     fn one(&mut self, model: &M, domain: usize) -> Result<(Tensor<1>, GradientsParams)> {
-        let Some((name, batch)) = self.domains.get(domain).copied() else {
+        let Some((name, batch)) = self.domains.get(&domain).copied() else {
             return Err(Error::Domains {
                 rule: "be those of the mini-batches",
                 found: format!("there is none of number {domain}"),

@@ -75,6 +75,48 @@ impl<M> At<'_, M> {
     }
 }
 
+/// The passes at some of a step's points: what they need to know of it but the model.
+pub(crate) struct Task<'a> {
+    weights: &'a [f64],
+    perturbation: Perturbation,
+    aggregating: Option<Aggregating<'a>>,
+    pub points: Vec<Point>,
+    pub differences: Option<Differences>,
+}
+
+impl<'a> Task<'a> {
+    pub fn new<M>(at: &At<'a, M>, points: Vec<Point>) -> Self {
+        Self {
+            weights: at.weights,
+            perturbation: at.perturbation.clone(),
+            aggregating: at.aggregating.clone(),
+            points,
+            differences: at.differences.clone(),
+        }
+    }
+
+    /// For this model.
+    pub fn at<'b, M>(self, model: &'b M) -> At<'b, M>
+    where
+        'a: 'b,
+    {
+        At {
+            model,
+            weights: self.weights,
+            perturbation: self.perturbation,
+            plan: Plan {
+                points: self.points,
+            },
+            aggregating: self.aggregating,
+            parts: Parts::default(),
+            aligning: None,
+            differences: self.differences,
+            carried: Carried::default(),
+            held: Held::All,
+        }
+    }
+}
+
 /// A point, and the model there.
 struct Place<'a, M> {
     model: &'a M,
@@ -119,6 +161,14 @@ impl Part {
         }
     }
 
+    /// With readings that have become those of another one.
+    pub fn read_from(mut self, first: usize) -> Self {
+        for (loss, _) in &mut self.losses {
+            *loss = loss.after(first);
+        }
+        self
+    }
+
     /// The mean loss.
     pub fn loss(&self, read: &Readback) -> f64 {
         let losses = self.losses.iter();
@@ -143,7 +193,7 @@ impl Sums {
 /// Steps 2 and 3.
 impl RobustGradient {
     /// The points and the gradients there, but for those that have been evaluated.
-    pub(super) fn passes_at_points<M: Module>(
+    pub(crate) fn passes_at_points<M: Module>(
         &self,
         passes: &mut impl Passes<M>,
         readback: &mut Readback,
@@ -400,7 +450,7 @@ impl<M: Module> At<'_, M> {
     }
 
     /// $v_i$, at a point of a finite difference.
-    fn direction(&self, clean: &Clean, point: &Point) -> Option<GradientsParams> {
+    pub fn direction(&self, clean: &Clean, point: &Point) -> Option<GradientsParams> {
         let PointAscent::Difference { direction, .. } = point.ascent else {
             return None;
         };

@@ -15,7 +15,24 @@ pub(crate) struct Readback {
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Reading(Option<usize>);
 
+impl Reading {
+    /// The same number, where so many stand before those it was among.
+    pub fn after(self, first: usize) -> Self {
+        Self(self.0.map(|index| first + index))
+    }
+}
+
 impl Readback {
+    /// Registers all of another's numbers, of which none has been read. How many stand before them:
+    /// see [`Reading::after`].
+    pub fn absorb(&mut self, other: Self) -> usize {
+        let first = self.read.len() + self.pending.len();
+        for number in other.pending {
+            self.push(number);
+        }
+        first
+    }
+
     /// Registers a tensor of shape `[1]`; `None` reads as 0.
     pub fn push(&mut self, number: impl Into<Option<Tensor<1>>>) -> Reading {
         Reading(number.into().map(|tensor| {

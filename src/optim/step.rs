@@ -305,10 +305,7 @@ impl Clone for RobustGradientAlignment {
     /// A wrapper with the same settings and the same state, which counts by itself.
     fn clone(&self) -> Self {
         Self {
-            gradient: {
-                let gradient = &self.gradient;
-                gradient.split_off(gradient.progress(), gradient.carried().clone())
-            },
+            gradient: self.gradient.split(),
             base: self.base.clone(),
             recorded: self.recorded.clone(),
             device: self.device.clone(),

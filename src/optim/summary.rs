@@ -78,6 +78,19 @@ pub(crate) struct PointReadings {
 }
 
 impl PointReadings {
+    /// With readings that have become those of another one.
+    pub fn read_from(mut self, first: usize) -> Self {
+        let pair = |(one, other): (Reading, Reading)| (one.after(first), other.after(first));
+        for pass in &mut self.passes {
+            pass.loss = pass.loss.after(first);
+            pass.gradient = pass.gradient.after(first);
+        }
+        self.joined = self.joined.after(first);
+        self.alignment = self.alignment.map(pair);
+        self.resolution = self.resolution.map(pair);
+        self
+    }
+
     /// The share of the entries of 16 bits that were to be moved and were not.
     fn unresolved(&self, read: &Readback) -> Option<f64> {
         let (wanted, lost) = self.resolution?;

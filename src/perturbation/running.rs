@@ -64,7 +64,6 @@ impl RunningStatistics {
     }
 
     /// The mean of what several copies of a model are left with; of one copy, that itself.
-    #[cfg(feature = "train")]
     pub(crate) fn mean<M: Module>(model: &M, copies: &[Self]) -> Self {
         struct Mean<'a> {
             copies: &'a [RunningStatistics],

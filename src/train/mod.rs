@@ -94,7 +94,8 @@
 //!
 //! Under `ExecutionStrategy::multi` each device has a worker with a slice of the loader of its own:
 //! the slices share no item. In every step each worker computes the gradient $G$ of its own
-//! mini-batches, and one step of the optimizer is made of all.
+//! mini-batches, and one step of the optimizer is made of all: m-sharpness. Synchronised ascents, and
+//! devices that divide the domains, are outside the `Learner`, in [`parallel`](crate::parallel).
 //!
 //! * **burn adds the workers' gradients, it does not average them.** With $N$ devices an SGD step
 //!   is $N$ times as long: divide its learning rate by $N$. Adam's kind divides by the gradient's

@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 use roga::{
     Error, aggregation, alignment, averaging, detector, diagnostic, domain, gradient, metric,
-    optim, search,
+    optim, parallel, search,
 };
 
 fn shared<T: Send + Sync>() {}
@@ -58,6 +58,9 @@ fn everything_is_send_and_sync() {
         optim::RobustGradientAlignmentConfig,
         optim::RobustGradientAlignmentRecord,
         optim::StepReport,
+        parallel::MSharpnessReport,
+        parallel::ParallelGradient,
+        parallel::ParallelReport,
         search::Cost,
         search::HyperParameters,
         search::SearchSpace,

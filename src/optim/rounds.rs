@@ -1,0 +1,76 @@
+use burn::module::Module;
+
+use super::{
+    RobustGradient,
+    clean::{Clean, Held},
+    passes::Passes,
+    point::{At, Sums},
+    readback::Readback,
+    summary::CleanReadings,
+};
+use crate::Result;
+
+/// The two rounds of passes of a step, wherever they run.
+pub(crate) trait Rounds<M: Module> {
+    /// How the clean gradients are held.
+    fn held(&self, gradient: &RobustGradient, at: &At<'_, M>) -> Held;
+
+    /// Step 1: the passes at $\theta$, and at points that can follow at once. The running statistics of
+    /// `at_theta` become those of the passes.
+    fn clean(
+        &mut self,
+        gradient: &RobustGradient,
+        readback: &mut Readback,
+        at: &At<'_, M>,
+        at_theta: &M,
+        sums: &mut Sums,
+    ) -> Result<(Clean, CleanReadings)>;
+
+    /// Steps 2 and 3: the passes at the points that are left.
+    fn at_points(
+        &mut self,
+        gradient: &RobustGradient,
+        readback: &mut Readback,
+        at: &At<'_, M>,
+        clean: &mut Clean,
+        sums: &mut Sums,
+    ) -> Result<()>;
+
+    /// How many times the closure was called.
+    fn calls(&self) -> usize;
+}
+
+/// One pass after the other, on the model's device.
+pub(crate) struct InTurn<P>(pub P);
+
+impl<M: Module, P: Passes<M>> Rounds<M> for InTurn<P> {
+    fn held(&self, gradient: &RobustGradient, at: &At<'_, M>) -> Held {
+        gradient.held(at)
+    }
+
+    fn clean(
+        &mut self,
+        gradient: &RobustGradient,
+        readback: &mut Readback,
+        at: &At<'_, M>,
+        at_theta: &M,
+        sums: &mut Sums,
+    ) -> Result<(Clean, CleanReadings)> {
+        gradient.clean_passes(&mut self.0, readback, at, at_theta, sums)
+    }
+
+    fn at_points(
+        &mut self,
+        gradient: &RobustGradient,
+        readback: &mut Readback,
+        at: &At<'_, M>,
+        clean: &mut Clean,
+        sums: &mut Sums,
+    ) -> Result<()> {
+        gradient.passes_at_points(&mut self.0, readback, at, clean, sums)
+    }
+
+    fn calls(&self) -> usize {
+        self.0.calls()
+    }
+}
