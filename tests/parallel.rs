@@ -377,8 +377,8 @@ fn m_sharpness_is_the_mean_of_the_devices_own_gradients() {
     for config in settings() {
         // Four rows a domain: as many on each device.
         let four = batches(3, 0).map(|batch| Batch {
-            x: batch.x.slice([0..4]),
-            y: batch.y.slice([0..4]),
+            x: batch.x.narrow(0, 0, 4),
+            y: batch.y.narrow(0, 0, 4),
         });
         let domains = parts(four, 2);
         let (found, report) = parallel(&config, 2)
