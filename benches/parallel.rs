@@ -41,7 +41,7 @@ fn step(c: &mut Criterion) {
     let mut group = c.benchmark_group("parallel");
     group
         .sample_size(10)
-        .measurement_time(Duration::from_secs(40));
+        .measurement_time(Duration::from_secs(10));
     let own = Config::new().with_evaluation(Evaluation::Own);
     for (name, config) in [("erm", Config::erm()), ("own", own)] {
         let config = config.with_report(false);

@@ -23,7 +23,8 @@ use roga::{
     gradient::accumulate,
     optim::{
         Aggregated, AggregationConfig, Draw, Evaluation, NonFinite, Outcome, Pass, Quantity,
-        RobustGradient, RobustGradientAlignmentConfig as Config, StepReport, micro_batched,
+        RobustGradient, RobustGradientAlignmentConfig as Config, Schedule, StepReport,
+        micro_batched,
     },
     parallel::{MSharpnessReport, ParallelGradient, ParallelReport, ToDevice, Traffic},
     perturbation::Adaptive,
@@ -377,8 +378,8 @@ fn m_sharpness_is_the_mean_of_the_devices_own_gradients() {
     for config in settings() {
         // Four rows a domain: as many on each device.
         let four = batches(3, 0).map(|batch| Batch {
-            x: batch.x.slice([0..4]),
-            y: batch.y.slice([0..4]),
+            x: batch.x.narrow(0, 0, 4),
+            y: batch.y.narrow(0, 0, 4),
         });
         let domains = parts(four, 2);
         let (found, report) = parallel(&config, 2)
@@ -771,6 +772,23 @@ fn steps_go_by_the_numbers_of_the_batches() {
         .unwrap();
     assert_eq!(report.step.step, 7);
     assert_close(&flat(&net, &found), &flat(&net, &expected), 1e-5);
+}
+
+#[test]
+fn the_learning_rate_is_known_on_every_device() {
+    let config =
+        evaluation(Evaluation::Own).with_rho_schedule(Schedule::LearningRate { reference: 0.1 });
+    let gradient = parallel(&config, 2);
+    gradient.gradient().set_learning_rate(0.05);
+    let net = Mlp::new(&device());
+    let (_, report) = gradient
+        .m_sharpness(&net, &parts(batches(3, 0), 2), loss)
+        .unwrap();
+    assert!(report.steps.iter().all(|step| step.rho == 0.15));
+    let (_, report) = gradient
+        .domain_parallel(&net, &batches(3, 0), loss)
+        .unwrap();
+    assert_eq!(report.step.rho, 0.15);
 }
 
 /// Layers that share a parameter share it on every device.

@@ -116,7 +116,11 @@ impl RobustGradient {
 
     /// A clone that counts by itself from here on.
     pub(crate) fn split(&self) -> Self {
-        self.split_off(self.progress(), self.carried().clone())
+        let own = self.split_off(self.progress(), self.carried().clone());
+        if let Some(lr) = self.learning_rate() {
+            own.set_learning_rate(lr);
+        }
+        own
     }
 
     /// How far training is.
