@@ -150,13 +150,11 @@ impl RobustGradient {
         let points = &at.plan.points;
         let own = |point: &Point| matches!(point.ascent, PointAscent::Domain(_));
         let own = points.iter().any(own);
-        if at.one_by_one() {
-            Held::All
-        } else if config.takes_again(&at.plan, &at.perturbation) {
+        let reported = config.report && !(config.recompute && at.by_domain());
+        let shifted = own && !at.perturbation.gamma.is_zero();
+        if !at.one_by_one() && config.takes_again(&at.plan, &at.perturbation) {
             Held::Again
-        } else if config.report && !(config.recompute && at.by_domain()) {
-            Held::All
-        } else if own && !at.perturbation.gamma.is_zero() {
+        } else if at.one_by_one() || reported || shifted {
             Held::All
         } else {
             Held::One
@@ -197,9 +195,10 @@ impl RobustGradient {
             if at.held == Held::One {
                 self.ascend_at_once(passes, readback, at, &mut clean, sums)?;
             }
-            if at.held != Held::All {
-                clean.gradients.pop();
-                clean.gradients.push(GradientsParams::new());
+            if at.held != Held::All
+                && let Some(gradient) = clean.gradients.get_mut(domain)
+            {
+                *gradient = GradientsParams::new();
             }
         }
         if at.held == Held::All {
