@@ -17,7 +17,7 @@ impl RobustTrainStep {
     ///
     /// ```no_run
     /// # use burn::{lr_scheduler::constant::ConstantLr, optim::AdamWConfig, train::Learner};
-    /// # use burn::train::{InferenceStep, LearningModel, TrainStep};
+    /// # use burn::train::{InferenceStep, TrainStep};
     /// # use roga::train::RobustTrainStep;
     /// # fn learner<M>(net: M, robust: RobustTrainStep)
     /// # where
