@@ -6,13 +6,13 @@ use burn::{
 
 use super::algebra::{OnParameter, for_each_parameter, widen};
 
-/// How many numbers of each gradient are multiplied together: all of a parameter. Of pieces and of small
-/// parameters put together, flex's sums differ in their last bits from run to run.
-const PIECE: usize = usize::MAX;
+/// How many numbers of each gradient are looked at together, about: as many as stay in a processor's
+/// cache while all pairs of a handful of gradients are multiplied, and as take a GPU long enough.
+const PIECE: usize = 1 << 17;
 /// Into how many pieces a parameter is cut at most: each costs a GPU some launches.
 const MOST_PIECES: usize = 16;
 /// Up to how many numbers parameters are put together before they are multiplied.
-const SMALL: usize = 0;
+const SMALL: usize = 1 << 14;
 const TOGETHER: usize = 1 << 16;
 
 /// The inner products of pairs of gradients over all parameters, in one sweep over them: tensors of
