@@ -607,25 +607,30 @@ fn interrupted_and_run_again_equals_uninterrupted() {
     assert_same_results(&folder.join("whole"), &folder.join("mended"));
 }
 
+/// Kills a run once a training has written its first checkpoint, and runs it again: it goes on from there,
+/// and ends as one that was left alone.
+#[cfg(unix)]
+#[track_caller]
+fn killed_after_a_checkpoint(folder: &Path, run: &str, training: &str, goes_on: &str) {
+    let checkpoints = folder.join("mended/runs/without-face-swap").join(training);
+    let checkpoints = checkpoints.join("checkpoints");
+    let whole = |name: &String| name.starts_with("step-");
+    let written = || checkpoints.exists() && files_of(&checkpoints, ".bpk").iter().any(whole);
+    let mended = format!("{run} --output mended");
+    assert!(interrupt(folder, &mended, written, "-KILL"));
+    let said = ok(&mut command(folder, &mended));
+    assert_all(&said, &[goes_on]);
+    ok(&mut command(folder, &format!("{run} --output whole")));
+    assert_same_results(&folder.join("whole"), &folder.join("mended"));
+}
+
 #[cfg(unix)]
 #[test]
 fn interrupted_in_a_training_and_run_again_equals_uninterrupted() {
     let folder = folder("recorded");
-    let run = "--people 12 --steps 60 --size 32 --batch 4 --copies 1 --methods erm --seconds-at-stake 0 --output";
-    let checkpoints = "mended/runs/without-face-swap/erm/seed-1-steps-60/checkpoints";
-    let checkpoints = folder.join(checkpoints);
-    let whole = |name: &String| name.starts_with("step-");
-    let written = || checkpoints.exists() && files_of(&checkpoints, ".bpk").iter().any(whole);
-    assert!(interrupt(
-        &folder,
-        &format!("{run} mended"),
-        written,
-        "-KILL"
-    ));
-    let said = ok(&mut command(&folder, &format!("{run} mended")));
-    assert_all(&said, &["goes on after step"]);
-    ok(&mut command(&folder, &format!("{run} whole")));
-    assert_same_results(&folder.join("whole"), &folder.join("mended"));
+    let run =
+        "--people 12 --steps 60 --size 32 --batch 4 --copies 1 --methods erm --seconds-at-stake 0";
+    killed_after_a_checkpoint(&folder, run, "erm/seed-1-steps-60", "goes on after step");
 }
 
 /// What a comparison shares of a warm-up, made by each training alone.
@@ -659,20 +664,9 @@ fn a_shared_warm_up_changes_nothing() {
 fn interrupted_in_a_warm_up_and_run_again_equals_uninterrupted() {
     let folder = folder("warm-up-interrupted");
     let run = "--people 12 --steps 40 --warmup-steps 30 --size 32 --copies 1 --batch 4 \
-               --methods erm,sam --seconds-at-stake 0 --output";
-    let begun = folder.join("mended/runs/without-face-swap/warm-up/seed-1-steps-40/checkpoints");
-    let whole = |name: &String| name.starts_with("step-");
-    let written = || begun.exists() && files_of(&begun, ".bpk").iter().any(whole);
-    assert!(interrupt(
-        &folder,
-        &format!("{run} mended"),
-        written,
-        "-KILL"
-    ));
-    let said = ok(&mut command(&folder, &format!("{run} mended")));
-    assert_all(&said, &["the warm-up goes on after step"]);
-    ok(&mut command(&folder, &format!("{run} whole")));
-    assert_same_results(&folder.join("whole"), &folder.join("mended"));
+               --methods erm,sam --seconds-at-stake 0";
+    let said = "the warm-up goes on after step";
+    killed_after_a_checkpoint(&folder, run, "warm-up/seed-1-steps-40", said);
 }
 
 // Comparisons.

@@ -207,17 +207,47 @@ pub fn accumulate<M: Module>(
     coefficient: f64,
     gradient: GradientsParams,
 ) {
-    struct Accumulate<'a> {
+    let coefficient = Coefficient::Number(coefficient);
+    add(model, sum, coefficient, gradient);
+}
+
+/// As [`accumulate`], with $c$ a tensor of shape `[1]`.
+pub(crate) fn accumulate_times<M: Module>(
+    model: &M,
+    sum: &mut GradientsParams,
+    coefficient: &Tensor<1>,
+    gradient: GradientsParams,
+) {
+    let coefficient = Coefficient::OnDevice(coefficient);
+    add(model, sum, coefficient, gradient);
+}
+
+#[derive(Clone, Copy)]
+enum Coefficient<'a> {
+    Number(f64),
+    OnDevice(&'a Tensor<1>),
+}
+
+fn add<M: Module>(
+    model: &M,
+    sum: &mut GradientsParams,
+    coefficient: Coefficient<'_>,
+    gradient: GradientsParams,
+) {
+    struct Add<'a> {
         sum: &'a mut GradientsParams,
-        coefficient: f64,
+        coefficient: Coefficient<'a>,
         gradient: GradientsParams,
     }
 
-    impl OnParameter for Accumulate<'_> {
+    impl OnParameter for Add<'_> {
         fn on<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
             let id = param.id;
-            if let Some(gradient) = self.gradient.remove::<D>(id) {
-                let term = scale(widen(gradient), self.coefficient);
+            if let Some(gradient) = self.gradient.remove::<D>(id).map(widen) {
+                let term = match self.coefficient {
+                    Coefficient::Number(number) => scale(gradient, number),
+                    Coefficient::OnDevice(number) => multiplied(gradient, number.clone()),
+                };
                 let sum = match self.sum.remove::<D>(id) {
                     Some(sum) => widen(sum) + term,
                     None => term,
@@ -229,44 +259,7 @@ pub fn accumulate<M: Module>(
 
     for_each_parameter(
         model,
-        &mut Accumulate {
-            sum,
-            coefficient,
-            gradient,
-        },
-    );
-}
-
-/// As [`accumulate`], with $c$ a tensor of shape `[1]`.
-pub(crate) fn accumulate_times<M: Module>(
-    model: &M,
-    sum: &mut GradientsParams,
-    coefficient: &Tensor<1>,
-    gradient: GradientsParams,
-) {
-    struct Accumulate<'a> {
-        sum: &'a mut GradientsParams,
-        coefficient: &'a Tensor<1>,
-        gradient: GradientsParams,
-    }
-
-    impl OnParameter for Accumulate<'_> {
-        fn on<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            let id = param.id;
-            if let Some(gradient) = self.gradient.remove::<D>(id) {
-                let term = multiplied(widen(gradient), self.coefficient.clone());
-                let sum = match self.sum.remove::<D>(id) {
-                    Some(sum) => sum + term,
-                    None => term,
-                };
-                self.sum.register(id, sum);
-            }
-        }
-    }
-
-    for_each_parameter(
-        model,
-        &mut Accumulate {
+        &mut Add {
             sum,
             coefficient,
             gradient,
