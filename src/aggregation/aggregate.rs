@@ -280,7 +280,7 @@ mod tests {
         assert_eq!(of(&Mean), (vec![2.0, 1.0], vec![1.0]));
         assert_eq!(of(&AndMask { tau: 1.0 }), (vec![4.0, 0.0], vec![0.0]));
         // G = ((21, −5), (−5, 13)): w₁ = 18 / 44.
-        let (a, b) = of(&Mgda);
+        let (a, b) = of(&Mgda::Exact);
         let w = 18.0 / 44.0;
         for (found, expected) in [
             (a[0], 3.0 - 2.0 * w),

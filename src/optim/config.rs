@@ -299,7 +299,7 @@ impl RobustGradientAlignmentConfig {
 
     /// The shortest vector of the gradients' convex hull: see [`Mgda`]. One pass.
     pub fn mgda() -> Self {
-        Self::aggregated(Mgda)
+        Self::aggregated(Mgda::Exact)
     }
 
     /// The mean of the gradients projected on their dual cone: see [`UpGrad`]. One pass.

@@ -189,7 +189,7 @@ fn in_a_plain_step_the_points_are_theta() {
 fn the_named_methods_are_these_settings() {
     for (config, method) in [
         (Config::pcgrad(0), PcGrad::default().into()),
-        (Config::mgda(), Aggregation::from(Mgda)),
+        (Config::mgda(), Aggregation::from(Mgda::Exact)),
         (Config::upgrad(), UpGrad::default().into()),
         (Config::cagrad(0.3), CaGrad { c: 0.3 }.into()),
         (Config::group_dro(0.2), GroupDro { eta: 0.2 }.into()),
@@ -465,7 +465,7 @@ fn a_domain_of_weight_0_does_not_count() {
     let three = base.clone().with_domain_weights(Some(vec![1.0, 2.0, 2.0]));
     let four = base.with_domain_weights(Some(weights));
     for method in methods() {
-        if method == PcGrad::default().into() || method == Mgda.into() {
+        if method == PcGrad::default().into() || method == Mgda::Exact.into() {
             continue;
         }
         for of in OF {
@@ -533,11 +533,11 @@ fn settings_that_cannot_work_are_refused() {
         "aggregation must be of an ascent that is pooled, where it is of one, but is Ascent"
     );
     assert_eq!(
-        refused(with(&Config::sam(0.1), Mgda, Aggregated::Clean)),
+        refused(with(&Config::sam(0.1), Mgda::Exact, Aggregated::Clean)),
         "aggregation must not be of clean gradients where clean_weight is 0, but is Clean"
     );
     assert_eq!(
-        refused(with(&Config::erm(), Mgda, Aggregated::Perturbed)),
+        refused(with(&Config::erm(), Mgda::Exact, Aggregated::Perturbed)),
         "aggregation must not be of perturbed gradients where perturbed_weight is 0, but is Perturbed"
     );
     assert_eq!(

@@ -15,7 +15,7 @@ pub fn methods() -> [Aggregation; 10] {
         Mean.into(),
         Sum.into(),
         PcGrad::default().into(),
-        Mgda.into(),
+        Mgda::Exact.into(),
         UpGrad::default().into(),
         CaGrad::default().into(),
         GroupDro { eta: 0.5 }.into(),
@@ -110,7 +110,7 @@ fn independent() -> impl Strategy<Value = Vec<Vec<f64>>> {
 proptest! {
     #[test]
     fn upgrad_and_mgda_never_conflict(rows in jacobians()) {
-        for method in [UpGrad::default().into(), Mgda.into()] {
+        for method in [UpGrad::default().into(), Mgda::Exact.into()] {
             let coefficients = coefficients(&method, &rows);
             let found = combined(&rows, &coefficients);
             for row in &rows {
@@ -123,7 +123,7 @@ proptest! {
     /// The minimum's own condition: no gradient is nearer to the origin, seen along the vector.
     #[test]
     fn mgda_is_the_shortest_vector(rows in jacobians()) {
-        let weights = coefficients(&Mgda.into(), &rows);
+        let weights = coefficients(&Mgda::Exact.into(), &rows);
         prop_assert!((weights.iter().sum::<f64>() - 1.0).abs() < 1e-12);
         prop_assert!(weights.iter().all(|w| *w >= 0.0), "{weights:?}");
         let found = combined(&rows, &weights);
@@ -155,7 +155,7 @@ proptest! {
         let longest = rows.iter().map(|row| norm(row)).fold(0.0, f64::max);
         let mut slack = 1e3 * size + 1e-9 * longest * norm(&direction);
         // A hull that nearly contains the origin counts as one that does.
-        let shortest = coefficients(&Mgda.into(), &rows);
+        let shortest = coefficients(&Mgda::Exact.into(), &rows);
         let terms: Vec<f64> = rows.iter().zip(&shortest).map(|(row, w)| w * norm(row)).collect();
         let least = rows.iter().map(|row| norm(row)).fold(longest, f64::min);
         if norm(&combined(&rows, &shortest)) < 1.001e-3 * norm(&terms).max(least) {
@@ -276,7 +276,7 @@ fn many_domains() {
         let found = coefficients(&method, &rows);
         assert!(found.iter().all(|c| c.is_finite()), "{method:?}: {found:?}");
     }
-    for method in [Mgda.into(), UpGrad::default().into()] {
+    for method in [Mgda::Exact.into(), UpGrad::default().into()] {
         let coefficients = coefficients(&method, &rows);
         let found = combined(&rows, &coefficients);
         for row in &rows {
@@ -335,12 +335,20 @@ fn conflicting() -> Vec<Vec<f64>> {
 
 #[test]
 fn no_two_methods_agree_and_every_setting_counts() {
-    let settings: [Aggregation; 10] = [
+    let frank_wolfe = |max_steps, min_step| Mgda::FrankWolfe {
+        max_steps,
+        min_step,
+    };
+    let settings: [Aggregation; 13] = [
         // That of the mean, before its mask.
         Mean.into(),
         Sum.into(),
         PcGrad::default().into(),
-        Mgda.into(),
+        Mgda::Exact.into(),
+        frank_wolfe(3, 0.0).into(),
+        frank_wolfe(2, 0.0).into(),
+        // Ends after its first step.
+        frank_wolfe(2, 1.0).into(),
         UpGrad::default().into(),
         UpGrad {
             regularization: 0.1,
@@ -397,7 +405,13 @@ fn a_setting_is_written_and_read() {
 
 #[test]
 fn settings_that_cannot_work_are_refused() {
-    let refused: [Aggregation; 6] = [
+    let frank_wolfe = |min_step| Mgda::FrankWolfe {
+        max_steps: 1,
+        min_step,
+    };
+    let refused: [Aggregation; 8] = [
+        frank_wolfe(-0.1).into(),
+        frank_wolfe(f64::NAN).into(),
         UpGrad {
             regularization: -1.0,
         }
@@ -427,7 +441,7 @@ fn settings_that_cannot_work_are_refused() {
 fn a_gram_matrix_of_32_bits_will_do() {
     let methods: [(Aggregation, f64); 4] = [
         (PcGrad::default().into(), 1e-4),
-        (Mgda.into(), 1e-4),
+        (Mgda::Exact.into(), 1e-4),
         (CaGrad::default().into(), 1e-4),
         (
             UpGrad {

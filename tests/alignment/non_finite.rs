@@ -65,7 +65,7 @@ fn aggregated() -> Vec<Config> {
     let methods: [Aggregation; 9] = [
         Sum.into(),
         PcGrad::default().into(),
-        Mgda.into(),
+        Mgda::Exact.into(),
         UpGrad::default().into(),
         CaGrad::default().into(),
         GroupDro { eta: 0.7 }.into(),

@@ -107,12 +107,16 @@ fn upgrad() {
 /// short of the minimum.
 #[test]
 fn mgda() {
+    let torchjd = Mgda::FrankWolfe {
+        max_steps: 100,
+        min_step: 1e-3,
+    };
     let mut converged = Vec::new();
     for case in Case::all() {
-        let weights = frank_wolfe(&case.gram);
-        case.check("MGDA", &case.combined(&weights), 1.0, TOLERANCE);
+        let by_its_steps = case.aggregated(&torchjd, 0);
+        case.check("MGDA", &by_its_steps, 1.0, TOLERANCE);
 
-        let found = case.aggregated(&Mgda, 0);
+        let found = case.aggregated(&Mgda::Exact, 0);
         let expected = case.expected("MGDA").unwrap();
         let distances = found.iter().zip(expected).map(|(a, b)| (a - b).abs());
         if distances.fold(0.0, f64::max) <= TOLERANCE {
@@ -136,35 +140,9 @@ fn mgda() {
     assert_eq!(converged, ["conflict_2x3", "aligned_3x4", "paper_2x2"]);
 }
 
-/// The steps of Sener and Koltun's algorithm 2, as often as TorchJD takes them.
-fn frank_wolfe(gram: &GramMatrix) -> Vec<f64> {
-    let count = gram.domains();
-    let mut weights = vec![1.0 / count as f64; count];
-    for _ in 0..100 {
-        let products: Vec<f64> = (0..count).map(|i| dot(gram.row(i), &weights)).collect();
-        let towards = (0..count)
-            .min_by(|a, b| products[*a].total_cmp(&products[*b]))
-            .unwrap();
-        let (square, product) = (dot(&products, &weights), products[towards]);
-        let vertex = gram.get(towards, towards);
-        let step = if vertex <= product {
-            1.0
-        } else if square <= product {
-            0.0
-        } else {
-            (square - product) / (square + vertex - 2.0 * product)
-        };
-        for (i, weight) in weights.iter_mut().enumerate() {
-            *weight = (1.0 - step) * *weight + if i == towards { step } else { 0.0 };
-        }
-        if step < 1e-3 {
-            break;
-        }
-    }
-    weights
-}
-
-/// Its update is not divided by $1 + c$. Its solver's tolerance shows in three of the twelve.
+/// Its update is not divided by $1 + c$. Its solver's tolerance shows in three of the twelve: the
+/// same problem, given to Clarabel 0.11 anew, comes out $9 \cdot 10^{-6}$ away from what is recorded
+/// of the widest Jacobian.
 #[test]
 fn cagrad() {
     for case in Case::all() {

@@ -1125,7 +1125,7 @@ fn every_setting_changes_the_update_and_no_two_are_the_same() {
     for of in [Aggregated::Clean, Aggregated::Perturbed, Aggregated::Both] {
         settings.extend([
             aggregated(Sum.into(), of),
-            aggregated(Mgda.into(), of),
+            aggregated(Mgda::Exact.into(), of),
             aggregated(UpGrad::default().into(), of),
             aggregated(CaGrad { c: 0.5 }.into(), of),
             aggregated(CaGrad { c: 0.4 }.into(), of),
