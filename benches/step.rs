@@ -3,7 +3,8 @@
 //! Every step is a whole one: what the closure takes for forward and backward, and what the base
 //! optimizer takes, is measured inside it, and the rest is the step's own work: inner products,
 //! perturbed copies, sums, the report, the wait for the device. Criterion shows the own work; a line
-//! for each method shows its share of the step, and of what the step takes.
+//! for each method shows its share of the step, and how often two gradients could have been added up
+//! meanwhile, which is the least that a step does for every domain but one.
 //!
 //! ResNet-18, four domains of eight pictures, AdamW; a net of three linear layers and 98,946
 //! parameters, four domains of 128 rows; and the time of sixteen domains of four pictures against that
@@ -29,6 +30,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use roga::{
     detector::backbone::{Classifier, ResNetConfig},
     domain::DomainBatches,
+    gradient::accumulate,
     optim::{Evaluation, RobustGradientAlignmentConfig as Config},
 };
 
@@ -73,9 +75,31 @@ fn cross_entropy(logits: Tensor<2>, labels: &Tensor<1, Int>) -> Tensor<1> {
     loss.forward(logits, labels.clone())
 }
 
+/// What the least that can be done to a gradient takes: every number of it added to a sum, in place.
+fn sweep<M: Module, B>(
+    net: &M,
+    domains: &DomainBatches<B>,
+    loss: &impl Fn(&M, &B) -> Tensor<1>,
+) -> Duration {
+    const SWEEPS: u32 = 5;
+    let robust = Config::erm().with_report(false).init_gradient();
+    let robust = robust.expect("the settings are valid");
+    let gradient = || {
+        let step = robust.gradients(net, domains, |net: &M, batch: &B| loss(net, batch));
+        step.expect("the passes succeed").0
+    };
+    let (mut sum, others) = (gradient(), [(); SWEEPS as usize].map(|()| gradient()));
+    let start = Instant::now();
+    for other in others {
+        accumulate(net, &mut sum, 1.0, other);
+    }
+    start.elapsed() / SWEEPS
+}
+
 /// What steps took in all.
 #[derive(Default)]
 struct Times {
+    steps: u32,
     passes: Duration,
     base: Duration,
     own: Duration,
@@ -107,17 +131,22 @@ impl Times {
         let start = Instant::now();
         *net = base.step(1e-6, net.clone(), gradients);
         self.base += start.elapsed();
+        self.steps += 1;
         self.passes += passes.get();
         self.own += own;
         own
     }
 
-    fn print(&self, name: &str) {
+    fn print(&self, name: &str, sweep: Duration) {
         let [passes, base, own] = [self.passes, self.base, self.own].map(|it| it.as_secs_f64());
         let whole = passes + base + own;
+        let sweep = sweep.as_secs_f64() * f64::from(self.steps);
         println!(
-            "{name}: own work {:.2} % of the step, base optimizer {:.2} %; {:.3} of its passes' time",
+            "{name}: own work {:.2} % of the step, as long as {:.1} sums of two gradients, each {:.2} %; \
+             base optimizer {:.2} %; {:.3} of its passes' time",
             100.0 * own / whole,
+            own / sweep,
+            100.0 * sweep / whole,
             100.0 * base / whole,
             whole / passes,
         );
@@ -148,6 +177,7 @@ fn of_methods<M: Module, B>(
 ) {
     let mut group = c.benchmark_group(format!("own work/{what}"));
     group.sample_size(10).warm_up_time(Duration::from_secs(1));
+    let sweep = sweep(&net, domains, &loss);
     for (name, config) in methods() {
         let mut base = AdamWConfig::new().init();
         let mut times = Times::default();
@@ -158,7 +188,7 @@ fn of_methods<M: Module, B>(
             })
         });
         if times.own > Duration::ZERO {
-            times.print(&format!("{what}/{name}"));
+            times.print(&format!("{what}/{name}"), sweep);
         }
     }
     group.finish();
