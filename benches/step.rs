@@ -6,6 +6,8 @@
 //! for each method shows its share of the step, and how often two gradients could have been added up
 //! meanwhile, which is the least that a step does for every domain but one.
 //!
+//! `operations` times the parts that own work is made of, one by one.
+//!
 //! ResNet-18, four domains of eight pictures, AdamW; a net of three linear layers and 98,946
 //! parameters, four domains of 128 rows; and the time of sixteen domains of four pictures against that
 //! of four of sixteen.
@@ -26,12 +28,13 @@ use burn::{
     optim::{AdamWConfig, GradientsParams, ModuleOptimizer},
     tensor::{Device, Distribution, Int, Tensor, activation::relu},
 };
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use roga::{
     detector::backbone::{Classifier, ResNetConfig},
     domain::DomainBatches,
-    gradient::accumulate,
+    gradient::{accumulate, combine, dot, finite_probe, gram, squared_norm},
     optim::{Evaluation, RobustGradientAlignmentConfig as Config},
+    perturbation::{Displacement, displaced},
 };
 
 #[derive(Module, Debug)]
@@ -75,6 +78,18 @@ fn cross_entropy(logits: Tensor<2>, labels: &Tensor<1, Int>) -> Tensor<1> {
     loss.forward(logits, labels.clone())
 }
 
+/// The mean gradient, in memory of its own.
+fn gradient<M: Module, B>(
+    net: &M,
+    domains: &DomainBatches<B>,
+    loss: &impl Fn(&M, &B) -> Tensor<1>,
+) -> GradientsParams {
+    let robust = Config::erm().with_report(false).init_gradient();
+    let robust = robust.expect("the settings are valid");
+    let step = robust.gradients(net, domains, |net: &M, batch: &B| loss(net, batch));
+    step.expect("the passes succeed").0
+}
+
 /// What the least that can be done to a gradient takes: every number of it added to a sum, in place.
 fn sweep<M: Module, B>(
     net: &M,
@@ -82,13 +97,8 @@ fn sweep<M: Module, B>(
     loss: &impl Fn(&M, &B) -> Tensor<1>,
 ) -> Duration {
     const SWEEPS: u32 = 5;
-    let robust = Config::erm().with_report(false).init_gradient();
-    let robust = robust.expect("the settings are valid");
-    let gradient = || {
-        let step = robust.gradients(net, domains, |net: &M, batch: &B| loss(net, batch));
-        step.expect("the passes succeed").0
-    };
-    let (mut sum, others) = (gradient(), [(); SWEEPS as usize].map(|()| gradient()));
+    let mut sum = gradient(net, domains, loss);
+    let others = [(); SWEEPS as usize].map(|()| gradient(net, domains, loss));
     let start = Instant::now();
     for other in others {
         accumulate(net, &mut sum, 1.0, other);
@@ -194,6 +204,55 @@ fn of_methods<M: Module, B>(
     group.finish();
 }
 
+/// What own work is made of.
+fn operations<M: Module, B>(
+    c: &mut Criterion,
+    what: &str,
+    net: &M,
+    domains: &DomainBatches<B>,
+    loss: impl Fn(&M, &B) -> Tensor<1>,
+) {
+    let gradients: Vec<_> = (0..4).map(|_| gradient(net, domains, &loss)).collect();
+    let [one, two, ..] = &gradients[..] else {
+        unreachable!("there are four")
+    };
+    let read = |number: Option<Tensor<1>>| number.map(Tensor::into_scalar::<f32>);
+    let mut group = c.benchmark_group(format!("operations/{what}"));
+    group.sample_size(10).warm_up_time(Duration::from_secs(1));
+    group.bench_function("sum of two gradients, in place", |b| {
+        b.iter_batched(
+            || (combine(net, &[(0.5, one)]), combine(net, &[(0.5, two)])),
+            |(mut sum, other)| {
+                accumulate(net, &mut sum, 1.0, other);
+                sum
+            },
+            BatchSize::PerIteration,
+        )
+    });
+    group.bench_function("sum of two gradients, in new memory", |b| {
+        b.iter(|| combine(net, &[(1.0, one), (1.0, two)]))
+    });
+    group.bench_function("check that all is finite", |b| {
+        b.iter(|| read(finite_probe(net, one)))
+    });
+    group.bench_function("squared norm", |b| b.iter(|| read(squared_norm(net, one))));
+    group.bench_function("inner product", |b| b.iter(|| read(dot(net, one, two))));
+    group.bench_function("Gram matrix of four", |b| {
+        b.iter(|| {
+            let numbers = gram(net, &gradients).into_iter().flatten();
+            numbers.map(read).collect::<Vec<_>>()
+        })
+    });
+    let along = |gradient| Displacement::constant(1e-3, gradient);
+    group.bench_function("copy of the model, displaced along one", |b| {
+        b.iter(|| displaced(net, &[along(one)]))
+    });
+    group.bench_function("copy of the model, displaced along two", |b| {
+        b.iter(|| displaced(net, &[along(one), along(two)]))
+    });
+    group.finish();
+}
+
 fn step(c: &mut Criterion) {
     let device = Device::flex().autodiff();
     let pixels = env::var("PIXELS").ok();
@@ -204,6 +263,9 @@ fn step(c: &mut Criterion) {
     };
     let pictures = |domains, rows| batches(domains, [rows, 3, pixels, pixels], &device);
     of_methods(c, "resnet18/4x8", net(), &pictures(4, 8), |net, (x, y)| {
+        cross_entropy(net.forward(x.clone()), y)
+    });
+    operations(c, "resnet18", &net(), &pictures(4, 8), |net, (x, y)| {
         cross_entropy(net.forward(x.clone()), y)
     });
     let rows = batches(4, [128, 256], &device);
