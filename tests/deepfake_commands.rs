@@ -674,7 +674,7 @@ fn interrupted_in_a_warm_up_and_run_again_equals_uninterrupted() {
 #[test]
 fn selections_choose_among_draws() {
     let folder = folder("selections");
-    let some = "--forgeries face-swap,mouth,generator --draws 2 --evaluations 2";
+    let some = "--forgeries face-swap,mouth,generator --draws 2 --evaluations 2 --seeds 1,2";
     for selection in ["training-domain", "held-out-domain", "oracle"] {
         let run = format!("--methods sam --selection {selection} --output {selection} {some}");
         let said = ok(&mut tiny(&folder, &run));
@@ -689,6 +689,17 @@ fn selections_choose_among_draws() {
         let chosen = results["choices"][0]["draw"].as_u64().unwrap();
         assert_eq!(results["runs"][0]["run"]["setting"]["draw"], chosen);
         assert_all(&said, &["2 to validate on"]);
+        // The chosen draw's training counts once.
+        let mut shares: Vec<&str> = said
+            .lines()
+            .filter(|line| line.contains(" % of all"))
+            .collect();
+        let last = shares.pop().unwrap();
+        assert!(last.contains(" 100.0 % of all"), "{said}");
+        assert!(
+            shares.iter().all(|line| !line.contains(" 100.0 %")),
+            "{said}"
+        );
     }
 }
 

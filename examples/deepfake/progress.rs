@@ -69,8 +69,9 @@ impl Progress {
         let elapsed = self.begin.elapsed().as_secs_f64();
         let left = elapsed * (self.total - self.done).max(0.0) / (self.done - self.before);
         let text = format!(
-            "{}: step {made:>4} of {steps}, loss {loss:.3}, {} left",
+            "{}: step {made:>4} of {steps}, loss {loss:.3}, {:.1} % of all, {} left",
             self.title,
+            100.0 * self.done / self.total,
             duration(left)
         );
         self.line(&text, last);

@@ -50,6 +50,7 @@ pub fn compare(settings: &Settings, output: &Path, restart: bool) -> Result<(), 
         progress,
         results: Results::new(settings.clone(), data.counts()),
         warm: BTreeSet::new(),
+        over: BTreeMap::new(),
     };
     comparison.announce(&turns)?;
     interrupt::listen()?;
@@ -183,6 +184,8 @@ struct Comparison<'a> {
     results: Results,
     /// The warm-ups that are made.
     warm: BTreeSet<PathBuf>,
+    /// The trainings that are over, by their folders: that of the chosen draw is one of the results, too.
+    over: BTreeMap<PathBuf, Finished>,
 }
 
 impl<'a> Comparison<'a> {
@@ -408,12 +411,17 @@ impl<'a> Comparison<'a> {
 
     /// A training, from its first step to the last.
     fn finished(&mut self, job: &Job) -> Result<Finished, Box<dyn Error>> {
+        if let Some(finished) = self.over.get(&job.folder) {
+            return Ok(finished.clone());
+        }
         if let Some(warmup) = &job.warmup
             && self.warm.insert(warmup.clone())
         {
             training::warm_up(job, &mut self.progress)?;
         }
-        training::train(job, &mut self.progress)
+        let finished = training::train(job, &mut self.progress)?;
+        self.over.insert(job.folder.clone(), finished.clone());
+        Ok(finished)
     }
 
     fn title(&mut self, turn: &DomainSplit, method: Method) {
