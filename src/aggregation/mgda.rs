@@ -1,6 +1,9 @@
 use serde::{Deserialize, Serialize};
 
-use super::{Aggregator, DomainStatistics, Needs, non_negative::non_negative_least_squares};
+use super::{
+    Aggregator, DomainStatistics, Needs,
+    non_negative::{dot, non_negative_least_squares},
+};
 use crate::{Error, Result, gradient::GramMatrix};
 
 /// The multiple gradient descent algorithm: the shortest vector of the gradients' convex hull,
@@ -72,10 +75,8 @@ fn frank_wolfe(gram: &GramMatrix, max_steps: usize, min_step: f64) -> Vec<f64> {
     let mut weights = vec![1.0 / count as f64; count];
     for _ in 0..max_steps {
         // ⟨g_i, G⟩ of the present vector G, whose square is theirs by the weights.
-        let products: Vec<f64> = (0..count)
-            .map(|i| gram.row(i).iter().zip(&weights).map(|(g, w)| g * w).sum())
-            .collect();
-        let square: f64 = products.iter().zip(&weights).map(|(p, w)| p * w).sum();
+        let products: Vec<f64> = (0..count).map(|i| dot(gram.row(i), &weights)).collect();
+        let square = dot(&products, &weights);
         let least = products.iter().enumerate();
         let Some((towards, &product)) = least.min_by(|a, b| a.1.total_cmp(b.1)) else {
             break;

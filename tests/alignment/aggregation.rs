@@ -30,8 +30,13 @@ pub fn methods() -> [Aggregation; 10] {
 }
 
 fn of_gram() -> impl Iterator<Item = Aggregation> {
+    let frank_wolfe = Mgda::FrankWolfe {
+        max_steps: 100,
+        min_step: 1e-3,
+    };
     methods()
         .into_iter()
+        .chain([frank_wolfe.into()])
         .filter(|method| method.needs() == Needs::Gram)
 }
 
