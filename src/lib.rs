@@ -94,6 +94,7 @@
 //! | `detector` (default) | the parts of the bundled deepfake example |
 //! | `face-detection` | `detector` with a finder of faces, for pictures that are no face crops |
 //! | `dataset` | [`domain`]'s data loader over burn's data sets; part of `detector` |
+//! | `clarabel` | CAGrad's weights by Clarabel, as TorchJD has them |
 //! | `plot` | [`diagnostic`]'s pictures, as SVG |
 //! | `train` | the parts of training inside burn's `Learner` |
 //! | `tui` | `train` with burn's terminal dashboard |

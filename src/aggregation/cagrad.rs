@@ -1,3 +1,6 @@
+#[cfg(feature = "clarabel")]
+mod conic;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -27,21 +30,39 @@ use crate::{Result, gradient::GramMatrix};
 /// way. The direction may still conflict with a domain.
 ///
 /// Source: Liu, Liu, Jin, Stone and Liu, "Conflict-Averse Gradient Descent for Multi-task
-/// Learning", NeurIPS 2021, arXiv 2110.14048. TorchJD's CAGrad is $d$, to its solver's tolerance,
-/// and 0 where the squared lengths add up to less than $10^{-4}$ or $\sum_i w_i\\, g_i$ is shorter
-/// than $10^{-4}$ of their root; here that is the vector of the ball nearest to $\bar g$ that is as
-/// good.
+/// Learning", NeurIPS 2021, arXiv 2110.14048. TorchJD's CAGrad is $d$, to its solver's tolerance
+/// ([`CaGradSolver`]), and 0 where the squared lengths add up to less than $10^{-4}$ or
+/// $\sum_i w_i\\, g_i$ is shorter than $10^{-4}$ of their root; here that is the vector of the ball
+/// nearest to $\bar g$ that is as good.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CaGrad {
     /// $c$: finite, at least 0. Default: 0.5.
     pub c: f64,
+    /// How $w$ is found. Default: [`CaGradSolver::Exact`].
+    pub solver: CaGradSolver,
 }
 
 impl Default for CaGrad {
     fn default() -> Self {
-        Self { c: 0.5 }
+        Self::new(0.5)
     }
+}
+
+/// How [`CaGrad`] finds its weights.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum CaGradSolver {
+    /// Up to rounding.
+    #[default]
+    Exact,
+    /// TorchJD's: the cone programme $\min_w \langle \sum_i w_i\\, g_i, \bar g \rangle +
+    /// c \lVert \bar g \rVert \lVert \sum_i w_i\\, g_i \rVert$ over the simplex, to the tolerance
+    /// of [Clarabel](https://clarabel.org) ($10^{-8}$ of its value, which may be $10^{-5}$ of $G$). To
+    /// compare with code that has it. Where Clarabel comes to no end, or the hull's distance from the
+    /// origin is below $10^{-4} \sqrt{\sum_i \lVert g_i \rVert^2}$, as [`Exact`](Self::Exact).
+    #[cfg(feature = "clarabel")]
+    Clarabel,
 }
 
 impl Aggregator for CaGrad {
@@ -59,14 +80,27 @@ impl Aggregator for CaGrad {
 }
 
 impl CaGrad {
+    /// With this $c$, and [`CaGradSolver::Exact`].
+    pub fn new(c: f64) -> Self {
+        let solver = CaGradSolver::Exact;
+        Self { c, solver }
+    }
+
     fn conflict_averse(&self, weights: &[f64], gram: &GramMatrix) -> Vec<f64> {
         let ball = Ball::new(self.c, weights, gram);
         if ball.square_radius.is_nan() || ball.square_radius <= 0.0 {
             return weights.to_vec();
         }
-        let point = ball.surface_point();
-        let tau = point.square_tau.sqrt();
-        let terms = weights.iter().zip(point.weights);
+        let found = match self.solver {
+            CaGradSolver::Exact => None,
+            #[cfg(feature = "clarabel")]
+            CaGradSolver::Clarabel => conic::weights(self.c, weights, gram),
+        };
+        let (hull, tau) = found.unwrap_or_else(|| {
+            let point = ball.surface_point();
+            (point.weights, point.square_tau.sqrt())
+        });
+        let terms = weights.iter().zip(hull);
         terms.map(|(p, w)| (p + w / tau) / (1.0 + self.c)).collect()
     }
 }
@@ -184,7 +218,7 @@ mod tests {
     /// $d$ itself.
     fn direction(c: f64, rows: &[[f64; 2]]) -> [f64; 2] {
         let weights = vec![1.0 / rows.len() as f64; rows.len()];
-        let coefficients = CaGrad { c }.conflict_averse(&weights, &gram(rows));
+        let coefficients = CaGrad::new(c).conflict_averse(&weights, &gram(rows));
         [0, 1].map(|k| {
             let terms = coefficients.iter().zip(rows).map(|(c, row)| c * row[k]);
             (1.0 + c) * terms.sum::<f64>()
@@ -234,7 +268,7 @@ mod tests {
     fn without_a_ball_it_is_the_mean_bit_for_bit() {
         let gram = gram(&[[-4.0, 1.0], [6.0, 1.0]]);
         assert_eq!(
-            CaGrad { c: 0.0 }.conflict_averse(&[0.3, 0.7], &gram),
+            CaGrad::new(0.0).conflict_averse(&[0.3, 0.7], &gram),
             [0.3, 0.7]
         );
     }

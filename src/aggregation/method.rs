@@ -15,8 +15,8 @@ macro_rules! aggregation {
         /// ```
         /// use roga::aggregation::{Aggregation, CaGrad};
         ///
-        /// let aggregation: Aggregation = CaGrad { c: 0.4 }.into();
-        /// assert_eq!(aggregation, Aggregation::CaGrad(CaGrad { c: 0.4 }));
+        /// let aggregation: Aggregation = CaGrad::new(0.4).into();
+        /// assert_eq!(aggregation, Aggregation::CaGrad(CaGrad::new(0.4)));
         /// ```
         #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
         #[non_exhaustive]

@@ -309,7 +309,7 @@ impl RobustGradientAlignmentConfig {
 
     /// Conflict-averse gradient descent: see [`CaGrad`]. One pass.
     pub fn cagrad(c: f64) -> Self {
-        Self::aggregated(CaGrad { c })
+        Self::aggregated(CaGrad::new(c))
     }
 
     /// Weights that grow with the domains' losses: see [`GroupDro`]. One pass.

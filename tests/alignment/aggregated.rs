@@ -191,7 +191,7 @@ fn the_named_methods_are_these_settings() {
         (Config::pcgrad(0), PcGrad::default().into()),
         (Config::mgda(), Aggregation::from(Mgda::Exact)),
         (Config::upgrad(), UpGrad::default().into()),
-        (Config::cagrad(0.3), CaGrad { c: 0.3 }.into()),
+        (Config::cagrad(0.3), CaGrad::new(0.3).into()),
         (Config::group_dro(0.2), GroupDro { eta: 0.2 }.into()),
         (
             Config::vrex(3.0),
@@ -497,7 +497,7 @@ fn no_two_methods_are_the_same_where_all_domains_conflict() {
             regularization: 0.1,
         }
         .into(),
-        CaGrad { c: 0.4 }.into(),
+        CaGrad::new(0.4).into(),
         GroupDro { eta: 0.4 }.into(),
         Disam { lambda: 0.3 }.into(),
     ]);

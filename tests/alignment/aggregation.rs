@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 use roga::{
     aggregation::{
-        Aggregation, Aggregator, AndMask, CaGrad, Disam, DomainStatistics, GroupDro, Mean, Mgda,
-        Needs, PcGrad, Sum, UpGrad, VRex,
+        Aggregation, Aggregator, AndMask, CaGrad, CaGradSolver, Disam, DomainStatistics, GroupDro,
+        Mean, Mgda, Needs, PcGrad, Sum, UpGrad, VRex,
     },
     gradient::GramMatrix,
 };
@@ -29,15 +29,31 @@ pub fn methods() -> [Aggregation; 10] {
     ]
 }
 
-fn of_gram() -> impl Iterator<Item = Aggregation> {
+/// And the settings that make another method of one.
+fn with_variants() -> impl Iterator<Item = Aggregation> {
     let frank_wolfe = Mgda::FrankWolfe {
         max_steps: 100,
         min_step: 1e-3,
     };
-    methods()
-        .into_iter()
-        .chain([frank_wolfe.into()])
-        .filter(|method| method.needs() == Needs::Gram)
+    let clarabel = CaGrad {
+        solver: CaGradSolver::Clarabel,
+        ..Default::default()
+    };
+    let variants = [frank_wolfe.into(), clarabel.into()];
+    methods().into_iter().chain(variants)
+}
+
+fn of_gram() -> impl Iterator<Item = Aggregation> {
+    with_variants().filter(|method| method.needs() == Needs::Gram)
+}
+
+/// How far apart two coefficients may be that ought to be the same.
+fn slack(method: &Aggregation) -> f64 {
+    match method {
+        // Clarabel ends within 1e-8 of the least value, which is flat there.
+        Aggregation::CaGrad(found) if found.solver == CaGradSolver::Clarabel => 1e-3,
+        _ => 1e-7,
+    }
 }
 
 fn dot(a: &[f64], b: &[f64]) -> f64 {
@@ -142,7 +158,7 @@ proptest! {
     /// the maximum there is one that allows no more.
     #[test]
     fn cagrad_is_the_best_of_its_ball(rows in jacobians(), c in 0.05..0.95f64) {
-        let found = coefficients(&CaGrad { c }.into(), &rows);
+        let found = coefficients(&CaGrad::new(c).into(), &rows);
         let count = rows.len() as f64;
         let mean = combined(&rows, &vec![1.0 / count; rows.len()]);
         let direction: Vec<f64> = combined(&rows, &found).iter().map(|x| (1.0 + c) * x).collect();
@@ -180,7 +196,7 @@ proptest! {
             expected.rotate_left(turn % rows.len());
             expected.swap(0, 1);
             for (found, expected) in coefficients(&method, &permuted).iter().zip(expected) {
-                prop_assert!((found - expected).abs() < 1e-7, "{method:?}: {found}, {expected}");
+                prop_assert!((found - expected).abs() < slack(&method), "{method:?}: {found}, {expected}");
             }
         }
     }
@@ -199,7 +215,7 @@ proptest! {
             let expected = coefficients(&method, &rows);
             for factor in [1e-10, 1e-5, 1e5, 1e15] {
                 for (found, expected) in coefficients(&method, &scaled(&rows, factor)).iter().zip(&expected) {
-                    prop_assert!((found - expected).abs() < 1e-7, "{method:?} at {factor}: {found}, {expected}");
+                    prop_assert!((found - expected).abs() < slack(&method), "{method:?} at {factor}: {found}, {expected}");
                 }
             }
         }
@@ -228,7 +244,7 @@ proptest! {
 
 #[test]
 fn one_domain_is_itself() {
-    for method in methods() {
+    for method in with_variants() {
         for factor in [1.0, 1e-10, 1e15] {
             let found = coefficients(&method, &[vec![3.0 * factor, -4.0 * factor]]);
             assert!((found[0] - 1.0).abs() < 1e-12, "{method:?}: {found:?}");
@@ -241,7 +257,7 @@ fn gradients_that_are_the_same_give_it() {
     let gradient = vec![3.0, -4.0, 0.5];
     for count in 2..6 {
         let rows = vec![gradient.clone(); count];
-        for method in methods() {
+        for method in with_variants() {
             let factor = match method {
                 Aggregation::Sum(_) => count as f64,
                 _ => 1.0,
@@ -259,7 +275,7 @@ fn gradients_that_are_the_same_give_it() {
 
 #[test]
 fn gradients_of_zero() {
-    for method in methods() {
+    for method in with_variants() {
         let all = coefficients(&method, &vec![vec![0.0; 3]; 4]);
         let one = coefficients(&method, &[vec![0.0; 2], vec![1.0, 2.0], vec![-1.0, 3.0]]);
         for found in [all, one] {
@@ -277,7 +293,7 @@ fn many_domains() {
         (0..100).map(|k| sign + entry(i, k)).collect()
     };
     let rows: Vec<Vec<f64>> = (0..64).map(row).collect();
-    for method in methods() {
+    for method in with_variants() {
         let found = coefficients(&method, &rows);
         assert!(found.iter().all(|c| c.is_finite()), "{method:?}: {found:?}");
     }
@@ -359,8 +375,8 @@ fn no_two_methods_agree_and_every_setting_counts() {
             regularization: 0.1,
         }
         .into(),
-        CaGrad { c: 0.5 }.into(),
-        CaGrad { c: 0.4 }.into(),
+        CaGrad::new(0.5).into(),
+        CaGrad::new(0.4).into(),
         GroupDro { eta: 0.1 }.into(),
         GroupDro { eta: 0.2 }.into(),
     ];
@@ -398,7 +414,7 @@ fn no_two_methods_agree_and_every_setting_counts() {
 
 #[test]
 fn a_setting_is_written_and_read() {
-    for method in methods() {
+    for method in with_variants() {
         let text = serde_json::to_string(&method).unwrap();
         assert_eq!(
             serde_json::from_str::<Aggregation>(&text).unwrap(),
@@ -421,7 +437,7 @@ fn settings_that_cannot_work_are_refused() {
             regularization: -1.0,
         }
         .into(),
-        CaGrad { c: f64::NAN }.into(),
+        CaGrad::new(f64::NAN).into(),
         GroupDro { eta: f64::INFINITY }.into(),
         VRex {
             lambda: -1.0,
@@ -435,7 +451,7 @@ fn settings_that_cannot_work_are_refused() {
         let error = method.check().unwrap_err().to_string();
         assert!(error.starts_with("aggregation."), "{error}");
     }
-    for method in methods() {
+    for method in with_variants() {
         method.check().unwrap();
     }
 }

@@ -1,7 +1,9 @@
 //! TorchJD 0.18's aggregators on six Jacobians, in 64 bits.
 
 use roga::{
-    aggregation::{Aggregator, CaGrad, DomainStatistics, Mean, Mgda, PcGrad, Sum, UpGrad},
+    aggregation::{
+        Aggregator, CaGrad, CaGradSolver, DomainStatistics, Mean, Mgda, PcGrad, Sum, UpGrad,
+    },
     gradient::GramMatrix,
 };
 
@@ -140,30 +142,38 @@ fn mgda() {
     assert_eq!(converged, ["conflict_2x3", "aligned_3x4", "paper_2x2"]);
 }
 
-/// Its update is not divided by $1 + c$. Its solver's tolerance shows in three of the twelve: the
-/// same problem, given to Clarabel 0.11 anew, comes out $9 \cdot 10^{-6}$ away from what is recorded
-/// of the widest Jacobian.
+/// Its update is not divided by $1 + c$. Its solver's tolerance shows in three of the twelve.
 #[test]
 fn cagrad() {
+    let mut short = Vec::new();
     for case in Case::all() {
         for (c, method) in [(0.1, "CAGrad_c0.1"), (0.5, "CAGrad_c0.5")] {
-            let found = case.aggregated(&CaGrad { c }, 0);
-            let (tolerance, solved) = match (case.name, method) {
-                ("wide_4x10", _) | ("conflict_3x5", "CAGrad_c0.5") => (1e-5, false),
-                _ => (TOLERANCE, true),
-            };
-            case.check(method, &found, 1.0 + c, tolerance);
-            if !solved {
-                let found: Vec<f64> = found.iter().map(|x| (1.0 + c) * x).collect();
-                let expected = case.expected(method).unwrap();
+            let solver = CaGradSolver::Clarabel;
+            let by_its_solver = case.aggregated(&CaGrad { c, solver }, 0);
+            case.check(method, &by_its_solver, 1.0 + c, TOLERANCE);
+
+            let found = case.aggregated(&CaGrad::new(c), 0);
+            let found: Vec<f64> = found.iter().map(|x| (1.0 + c) * x).collect();
+            let expected = case.expected(method).unwrap();
+            let distances = found.iter().zip(expected).map(|(a, b)| (a - b).abs());
+            if distances.fold(0.0, f64::max) > TOLERANCE {
+                short.push((case.name, c));
+                // The worst domain gains more here.
                 let worst = |d: &[f64]| {
                     let products = case.rows.iter().map(|row| dot(row, d));
                     products.fold(f64::INFINITY, f64::min)
                 };
+                case.check(method, &found, 1.0, 1e-5);
                 assert!(worst(&found) > worst(expected), "{}/{method}", case.name);
             }
         }
     }
+    let expected = [
+        ("conflict_3x5", 0.5),
+        ("wide_4x10", 0.1),
+        ("wide_4x10", 0.5),
+    ];
+    assert_eq!(short, expected);
 }
 
 /// It adds up.
