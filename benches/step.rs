@@ -3,17 +3,23 @@
 //! Every step is a whole one: what the closure takes for forward and backward, and what the base
 //! optimizer takes, is measured inside it, and the rest is the step's own work: inner products,
 //! perturbed copies, sums, the report, the wait for the device. Criterion shows the own work; a line
-//! for each method shows its share of the step, and how often two gradients could have been added up
-//! meanwhile, which is the least that a step does for every domain but one.
+//! for each method shows its share of the step, how often two gradients could have been added up
+//! meanwhile, which is the least that a step does for every domain but one, and how many times a plain loop's
+//! step it takes: one with a pass over all domains, each as long as the step's own, as many sums as there are
+//! domains, and the base optimizer. Times that are taken inside one step slow down together, so that these
+//! ratios are steadier than those of two programmes.
 //!
 //! `operations` times the parts that own work is made of, one by one.
 //!
 //! ResNet-18, four domains of eight pictures, AdamW; a net of three linear layers and 98,946
 //! parameters, four domains of 128 rows; and the time of sixteen domains of four pictures against that
-//! of four of sixteen.
+//! of four of sixteen. `PIXELS`, `PICTURES` and `ROWS` change the sizes; with `STEPS` no more is
+//! measured than so many steps after one, of the methods that `METHODS` names, where ten would take long.
 //!
 //!     cargo bench --bench step
-//!     PIXELS=224 cargo bench --bench step -- 'resnet18/4x8/(erm|sampled)$'
+//!     PIXELS=256 cargo bench --bench step -- 'resnet18/4x8/(erm|sampled)$'
+//!     PIXELS=256 PICTURES=16 STEPS=2 METHODS=erm,sampled,own cargo bench --bench step
+//!     ROWS=512 cargo bench --bench step -- 'mlp/4x512'
 
 use std::{
     cell::Cell,
@@ -33,7 +39,7 @@ use roga::{
     detector::backbone::{Classifier, ResNetConfig},
     domain::DomainBatches,
     gradient::{accumulate, combine, dot, finite_probe, gram, squared_norm},
-    optim::{Evaluation, RobustGradientAlignmentConfig as Config},
+    optim::{Evaluation, RobustGradient, RobustGradientAlignmentConfig as Config},
     perturbation::{Displacement, displaced},
 };
 
@@ -78,14 +84,17 @@ fn cross_entropy(logits: Tensor<2>, labels: &Tensor<1, Int>) -> Tensor<1> {
     loss.forward(logits, labels.clone())
 }
 
+fn gradient_of(config: &Config) -> RobustGradient {
+    config.init_gradient().expect("the settings are valid")
+}
+
 /// The mean gradient, in memory of its own.
 fn gradient<M: Module, B>(
     net: &M,
     domains: &DomainBatches<B>,
     loss: &impl Fn(&M, &B) -> Tensor<1>,
 ) -> GradientsParams {
-    let robust = Config::erm().with_report(false).init_gradient();
-    let robust = robust.expect("the settings are valid");
+    let robust = gradient_of(&Config::erm().with_report(false));
     let step = robust.gradients(net, domains, |net: &M, batch: &B| loss(net, batch));
     step.expect("the passes succeed").0
 }
@@ -97,8 +106,10 @@ fn sweep<M: Module, B>(
     loss: &impl Fn(&M, &B) -> Tensor<1>,
 ) -> Duration {
     const SWEEPS: u32 = 5;
-    let mut sum = gradient(net, domains, loss);
-    let others = [(); SWEEPS as usize].map(|()| gradient(net, domains, loss));
+    let one = gradient(net, domains, loss);
+    let copy = || combine(net, &[(0.5, &one)]);
+    let mut sum = copy();
+    let others = [(); SWEEPS as usize].map(|()| copy());
     let start = Instant::now();
     for other in others {
         accumulate(net, &mut sum, 1.0, other);
@@ -110,6 +121,8 @@ fn sweep<M: Module, B>(
 #[derive(Default)]
 struct Times {
     steps: u32,
+    domains: usize,
+    mini_batches: usize,
     passes: Duration,
     base: Duration,
     own: Duration,
@@ -118,13 +131,12 @@ struct Times {
 impl Times {
     fn add<M: Module, B>(
         &mut self,
-        config: &Config,
+        robust: &RobustGradient,
         net: &mut M,
         base: &mut ModuleOptimizer,
         domains: &DomainBatches<B>,
         loss: &impl Fn(&M, &B) -> Tensor<1>,
     ) -> Duration {
-        let robust = config.init_gradient().expect("the settings are valid");
         let passes = Cell::new(Duration::ZERO);
         let start = Instant::now();
         let step = robust.gradients(net, domains, |net: &M, batch: &B| {
@@ -142,6 +154,8 @@ impl Times {
         *net = base.step(1e-6, net.clone(), gradients);
         self.base += start.elapsed();
         self.steps += 1;
+        self.domains = report.domains.len();
+        self.mini_batches += report.passes.clean + report.passes.perturbed;
         self.passes += passes.get();
         self.own += own;
         own
@@ -151,14 +165,18 @@ impl Times {
         let [passes, base, own] = [self.passes, self.base, self.own].map(|it| it.as_secs_f64());
         let whole = passes + base + own;
         let sweep = sweep.as_secs_f64() * f64::from(self.steps);
+        // In as many steps.
+        let domains = self.domains as f64;
+        let plain = f64::from(self.steps) * domains * passes / self.mini_batches as f64;
         println!(
             "{name}: own work {:.2} % of the step, as long as {:.1} sums of two gradients, each {:.2} %; \
-             base optimizer {:.2} %; {:.3} of its passes' time",
+             base optimizer {:.2} %; {:.3} of its passes' time, {:.3} of a plain loop's",
             100.0 * own / whole,
             own / sweep,
             100.0 * sweep / whole,
             100.0 * base / whole,
             whole / passes,
+            whole / (plain + domains * sweep + base),
         );
     }
 }
@@ -171,6 +189,11 @@ fn methods() -> Vec<(&'static str, Config)> {
         ("erm, report off", lean(Config::erm())),
         ("sampled", roga(Evaluation::Sampled)),
         ("sampled, report off", lean(roga(Evaluation::Sampled))),
+        (
+            "sampled every 5th step",
+            roga(Evaluation::Sampled).with_interval(5),
+        ),
+        ("own", roga(Evaluation::Own)),
         ("consensus", roga(Evaluation::Consensus)),
         ("consensus, report off", lean(roga(Evaluation::Consensus))),
         ("all", roga(Evaluation::All)),
@@ -185,16 +208,37 @@ fn of_methods<M: Module, B>(
     domains: &DomainBatches<B>,
     loss: impl Fn(&M, &B) -> Tensor<1>,
 ) {
+    if let Some(steps) = number("STEPS") {
+        let sweep = sweep(&net, domains, &loss);
+        let named = env::var("METHODS").unwrap_or_default();
+        let named: Vec<&str> = named.split(',').filter(|name| !name.is_empty()).collect();
+        for (name, config) in methods() {
+            if !(named.is_empty() || named.contains(&name)) {
+                continue;
+            }
+            let (robust, mut base) = (gradient_of(&config), AdamWConfig::new().init());
+            let mut add = |times: &mut Times| {
+                times.add(&robust, &mut net, &mut base, domains, &loss);
+            };
+            let mut times = Times::default();
+            add(&mut Times::default());
+            (0..steps * config.interval).for_each(|_| add(&mut times));
+            times.print(&format!("{what}/{name}"), sweep);
+        }
+        return;
+    }
     let mut group = c.benchmark_group(format!("own work/{what}"));
     group.sample_size(10).warm_up_time(Duration::from_secs(1));
     let sweep = sweep(&net, domains, &loss);
     for (name, config) in methods() {
-        let mut base = AdamWConfig::new().init();
+        let (robust, mut base) = (gradient_of(&config), AdamWConfig::new().init());
         let mut times = Times::default();
         group.bench_function(name, |b| {
             b.iter_custom(|steps| {
-                let step = |_| times.add(&config, &mut net, &mut base, domains, &loss);
-                (0..steps).map(step).sum()
+                // Whole intervals, and the mean of their steps.
+                let step = |_| times.add(&robust, &mut net, &mut base, domains, &loss);
+                let own: Duration = (0..steps * config.interval).map(step).sum();
+                own / config.interval as u32
             })
         });
         if times.own > Duration::ZERO {
@@ -253,23 +297,36 @@ fn operations<M: Module, B>(
     group.finish();
 }
 
+/// A number of the environment.
+fn number(name: &str) -> Option<u64> {
+    let text = env::var(name).ok()?;
+    let number = text.parse();
+    Some(number.unwrap_or_else(|_| panic!("{name} must be a number, but is `{text}`")))
+}
+
 fn step(c: &mut Criterion) {
     let device = Device::flex().autodiff();
-    let pixels = env::var("PIXELS").ok();
-    let pixels = pixels.and_then(|pixels| pixels.parse().ok()).unwrap_or(64);
+    let size = |name, usual| number(name).unwrap_or(usual) as usize;
+    let [pixels, count, rows] = [size("PIXELS", 64), size("PICTURES", 8), size("ROWS", 128)];
     let net = || {
         let net = ResNetConfig::resnet18(2).init(&device);
         net.expect("the sizes are valid")
     };
     let pictures = |domains, rows| batches(domains, [rows, 3, pixels, pixels], &device);
-    of_methods(c, "resnet18/4x8", net(), &pictures(4, 8), |net, (x, y)| {
+    let what = format!("resnet18/4x{count}");
+    of_methods(c, &what, net(), &pictures(4, count), |net, (x, y)| {
         cross_entropy(net.forward(x.clone()), y)
     });
+    let what = format!("mlp/4x{rows}");
+    let rows = batches(4, [rows, 256], &device);
+    of_methods(c, &what, Mlp::new(&device), &rows, |net, (x, y)| {
+        cross_entropy(net.forward(x.clone()), y)
+    });
+
+    if number("STEPS").is_some() {
+        return;
+    }
     operations(c, "resnet18", &net(), &pictures(4, 8), |net, (x, y)| {
-        cross_entropy(net.forward(x.clone()), y)
-    });
-    let rows = batches(4, [128, 256], &device);
-    of_methods(c, "mlp/4x128", Mlp::new(&device), &rows, |net, (x, y)| {
         cross_entropy(net.forward(x.clone()), y)
     });
 

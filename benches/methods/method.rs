@@ -70,8 +70,16 @@ impl Method {
             joined("ERM, joined", Config::erm()),
             separate("SAM", Config::sam(0.05)),
             joined("SAM, joined", Config::sam(0.05)),
+            joined(
+                "SAM, joined, report off",
+                Config::sam(0.05).with_report(false),
+            ),
             separate("SAGM", Config::sagm(0.05, 5e-4)),
             joined("SAGM, joined", Config::sagm(0.05, 5e-4)),
+            joined(
+                "SAGM, joined, report off",
+                Config::sagm(0.05, 5e-4).with_report(false),
+            ),
             separate("RoGA, sampled", sampled()),
             separate("RoGA, sampled, report off", sampled().with_report(false)),
             Self {
