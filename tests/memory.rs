@@ -386,15 +386,13 @@ fn within_goals(compared: &mut Comparison) {
                 hold(name.into(), &config, domains, most, joined);
             }
         }
-        for evaluation in [
-            Evaluation::Own,
-            Evaluation::Sampled,
-            Evaluation::Consensus,
-            Evaluation::All,
-            Evaluation::Others,
+        for (evaluation, ordinary) in [
+            (Evaluation::Own, joined),
+            (Evaluation::Sampled, joined),
+            (Evaluation::Consensus, joined),
+            (Evaluation::All, by_domain),
+            (Evaluation::Others, by_domain),
         ] {
-            let summed = matches!(evaluation, Evaluation::All | Evaluation::Others);
-            let ordinary = if summed { by_domain } else { joined };
             let config = Config::new().with_evaluation(evaluation);
             let again = config.clone().with_recompute(true);
             let name = format!("{evaluation:?}, again");

@@ -67,9 +67,6 @@ struct Arguments {
     /// Methods whose name holds one of these; all where there is none.
     #[arg(long, value_delimiter = ',')]
     methods: Vec<String>,
-    /// But those whose name holds one of these.
-    #[arg(long, value_delimiter = ',')]
-    without: Vec<String>,
     /// Numbers of domains.
     #[arg(long, value_delimiter = ',', default_value = "1,2,4,8,16")]
     domains: Vec<usize>,
@@ -114,13 +111,9 @@ impl Arguments {
     }
 
     fn methods(&self) -> Vec<Method> {
-        let named = |parts: &[String], method: &Method| {
-            let mut parts = parts.iter();
-            parts.any(|part| method.name.contains(part))
-        };
         let wanted = |method: &Method| {
-            (self.methods.is_empty() || named(&self.methods, method))
-                && !named(&self.without, method)
+            let mut parts = self.methods.iter();
+            self.methods.is_empty() || parts.any(|part| method.name.contains(part))
         };
         Method::all().into_iter().filter(wanted).collect()
     }

@@ -94,13 +94,11 @@ impl CaGrad {
         let found = match self.solver {
             CaGradSolver::Exact => None,
             #[cfg(feature = "clarabel")]
-            CaGradSolver::Clarabel => conic::weights(self.c, weights, gram),
+            CaGradSolver::Clarabel => conic::point(&ball),
         };
-        let (hull, tau) = found.unwrap_or_else(|| {
-            let point = ball.surface_point();
-            (point.weights, point.square_tau.sqrt())
-        });
-        let terms = weights.iter().zip(hull);
+        let point = found.unwrap_or_else(|| ball.surface_point());
+        let tau = point.square_tau.sqrt();
+        let terms = weights.iter().zip(point.weights);
         terms.map(|(p, w)| (p + w / tau) / (1.0 + self.c)).collect()
     }
 }

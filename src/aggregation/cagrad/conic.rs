@@ -8,33 +8,32 @@ use clarabel::{
     },
 };
 
+use super::{Ball, Point};
 use crate::{aggregation::non_negative::dot, gradient::GramMatrix};
 
 /// The share of $\sqrt{\sum_i \lVert g_i \rVert^2}$ below which the hull counts as one that contains
 /// the origin.
 const SHORTEST: f64 = 1e-4;
 
-/// The $w$ of the simplex that minimises
-/// $\langle \sum_i w_i g_i, \bar g \rangle + c \lVert \bar g \rVert \lVert \sum_i w_i g_i \rVert$, and
-/// the $\tau = \lVert \sum_i w_i g_i \rVert / (c \lVert \bar g \rVert)$ by which CAGrad's $d$ divides it.
+/// The point whose $w$ of the simplex minimises
+/// $\langle \sum_i w_i g_i, \bar g \rangle + c \lVert \bar g \rVert \lVert \sum_i w_i g_i \rVert$.
 ///
 /// Nothing where the hull is too near to the origin, or where the solver comes to no end.
-pub(super) fn weights(c: f64, mean: &[f64], gram: &GramMatrix) -> Option<(Vec<f64>, f64)> {
+pub(super) fn point(ball: &Ball<'_>) -> Option<Point> {
+    let gram = ball.gram;
     let trace: f64 = (0..gram.domains()).map(|i| gram.get(i, i)).sum();
     if !(trace.is_finite() && trace > 0.0) {
         return None;
     }
-    let factor = factor(gram, trace);
-    let along = |weights: &[f64]| -> Vec<f64> {
-        let column = |column: &Vec<f64>| dot(column, weights);
-        factor.iter().map(column).collect()
-    };
-    let mean = along(mean);
-    let radius = c * dot(&mean, &mean).sqrt();
-    let weights = solved(&factor, &mean, radius)?;
-    let hull = along(&weights);
-    let length = dot(&hull, &hull).sqrt();
-    (length >= SHORTEST).then_some((weights, length / radius))
+    let costs: Vec<f64> = ball.with_mean.iter().map(|cost| cost / trace).collect();
+    let radius = (ball.square_radius / trace).sqrt();
+    let weights = solved(&factor(gram, trace), &costs, radius)?;
+    let square = ball.square_norm(&weights);
+    ((square / trace).sqrt() >= SHORTEST).then_some(Point {
+        square_tau: square / ball.square_radius,
+        weights,
+        outside: 0.0,
+    })
 }
 
 /// The columns of $R = U \sqrt S$ with $R R^\top = U S U^\top$, the Gram matrix divided by its trace.
@@ -83,33 +82,18 @@ fn turn(a: &mut [f64], b: &mut [f64]) -> bool {
     true
 }
 
-/// Minimises $\langle R^\top w, m \rangle + r t$ over $w$ of the simplex and
-/// $t \ge \lVert R^\top w \rVert$.
-fn solved(factor: &[Vec<f64>], mean: &[f64], radius: f64) -> Option<Vec<f64>> {
+/// Minimises $\langle w, b \rangle + r t$ over $w$ of the simplex and $t \ge \lVert R^\top w \rVert$.
+fn solved(factor: &[Vec<f64>], costs: &[f64], radius: f64) -> Option<Vec<f64>> {
     let count = factor.len();
     // Variables (t, w); A x + s = b, with s in the cones.
-    let row = |t: f64, w: &mut dyn Iterator<Item = f64>| -> Vec<f64> {
-        std::iter::once(t).chain(w).collect()
-    };
-    let mut rows = vec![row(0.0, &mut std::iter::repeat_n(1.0, count))];
-    rows.extend((0..count).map(|i| row(0.0, &mut (0..count).map(|j| -f64::from(i == j)))));
-    rows.push(row(-1.0, &mut std::iter::repeat_n(0.0, count)));
-    rows.extend(
-        factor
-            .iter()
-            .map(|column| row(0.0, &mut column.iter().map(|r| -r))),
-    );
-    let one: Vec<f64> = std::iter::once(1.0)
-        .chain(std::iter::repeat_n(0.0, rows.len() - 1))
-        .collect();
-    let entry = |i: usize| -> f64 {
-        let terms = factor.iter().zip(mean);
-        terms
-            .map(|(column, m)| column.get(i).unwrap_or(&0.0) * m)
-            .sum()
-    };
-    let costs = row(radius, &mut (0..count).map(entry));
-    let quadratic = CscMatrix::zeros((count + 1, count + 1));
+    let row = |t: f64, w: Vec<f64>| [vec![t], w].concat();
+    let minus = |row: &Vec<f64>| row.iter().map(|entry| -entry).collect();
+    let below = |i: usize| (0..count).map(|j| -f64::from(i == j)).collect();
+    let mut rows = vec![row(0.0, vec![1.0; count])];
+    rows.extend((0..count).map(|i| row(0.0, below(i))));
+    rows.push(row(-1.0, vec![0.0; count]));
+    rows.extend(factor.iter().map(|column| row(0.0, minus(column))));
+    let one = row(1.0, vec![0.0; rows.len() - 1]);
     let cones = [
         ZeroConeT(1),
         NonnegativeConeT(count),
@@ -117,8 +101,8 @@ fn solved(factor: &[Vec<f64>], mean: &[f64], radius: f64) -> Option<Vec<f64>> {
     ];
     let settings = DefaultSettingsBuilder::default().verbose(false).build();
     let mut solver = DefaultSolver::new(
-        &quadratic,
-        &costs,
+        &CscMatrix::zeros((count + 1, count + 1)),
+        &row(radius, costs.to_vec()),
         &CscMatrix::from(&rows),
         &one,
         &cones,
@@ -161,10 +145,10 @@ mod tests {
     fn a_ball_with_the_origin_in_it_has_no_direction() {
         let opposite = GramMatrix::from_fn(2, |i, j| if i == j { 1.0 } else { -1.0 });
         // Along h = w₁ − w₂: 0.4 h + 0.4 c |h|.
-        assert_eq!(weights(2.0, &[0.7, 0.3], &opposite), None);
-        let (found, _) = weights(0.5, &[0.7, 0.3], &opposite).unwrap();
-        assert!((found[1] - 1.0).abs() < 1e-6, "{found:?}");
+        assert!(point(&Ball::new(2.0, &[0.7, 0.3], &opposite)).is_none());
+        let found = point(&Ball::new(0.5, &[0.7, 0.3], &opposite)).unwrap();
+        assert!((found.weights[1] - 1.0).abs() < 1e-6, "{:?}", found.weights);
         let zero = GramMatrix::from_fn(2, |_, _| 0.0);
-        assert_eq!(weights(0.5, &[0.5, 0.5], &zero), None);
+        assert!(point(&Ball::new(0.5, &[0.5, 0.5], &zero)).is_none());
     }
 }
