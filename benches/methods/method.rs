@@ -26,7 +26,7 @@ const RATE: f64 = 1e-6;
 pub enum How {
     /// Without the crate, as a loop of burn's own has it: one forward and backward for each domain.
     Loop,
-    /// Without the crate: one forward and backward over all pictures.
+    /// Without the crate: one forward and backward over all pictures, which are put together in every step.
     JoinedLoop,
     Separate(Config),
     Joined(Config),
@@ -113,7 +113,8 @@ impl Method {
 }
 
 enum Optimizer {
-    Loop(ModuleOptimizer, Vec<Batch>),
+    Loop(ModuleOptimizer),
+    JoinedLoop(ModuleOptimizer),
     Separate(RobustGradientAlignment),
     Joined(RobustGradientAlignment),
 }
@@ -129,14 +130,8 @@ impl<'a, N: Module + Classifier> Training<'a, N> {
     pub fn new(net: N, domains: &'a DomainBatches<Batch>, how: &How) -> Result<Self> {
         let base = AdamWConfig::new().init();
         let optimizer = match how {
-            How::Loop => {
-                let batches = domains.iter().map(|(_, batch)| batch.clone());
-                Optimizer::Loop(base, batches.collect())
-            }
-            How::JoinedLoop => {
-                let batches: Vec<&Batch> = domains.iter().map(|(_, batch)| batch).collect();
-                Optimizer::Loop(base, vec![Batch::concat(&batches)])
-            }
+            How::Loop => Optimizer::Loop(base),
+            How::JoinedLoop => Optimizer::JoinedLoop(base),
             How::Separate(config) => Optimizer::Separate(config.init(base)?),
             How::Joined(config) => Optimizer::Joined(config.init(base)?),
         };
@@ -150,9 +145,15 @@ impl<'a, N: Module + Classifier> Training<'a, N> {
     /// A step, and how many passes over all pictures it made.
     pub fn step(&mut self) -> Result<f64> {
         let Self { net, domains, .. } = self;
+        let batches = || domains.iter().map(|(_, batch)| batch);
         let report = match &mut self.optimizer {
-            Optimizer::Loop(base, batches) => {
-                *net = plain_step(base, net, batches);
+            Optimizer::Loop(base) => {
+                *net = plain_step(base, net, &batches().collect::<Vec<_>>());
+                return Ok(1.0);
+            }
+            Optimizer::JoinedLoop(base) => {
+                let joined = Batch::concat(&batches().collect::<Vec<_>>());
+                *net = plain_step(base, net, &[&joined]);
                 return Ok(1.0);
             }
             Optimizer::Separate(optim) => optim.step(RATE, net, domains, loss)?,
@@ -164,7 +165,11 @@ impl<'a, N: Module + Classifier> Training<'a, N> {
 }
 
 /// Empirical risk minimisation as burn's users write it.
-fn plain_step<N: Module + Classifier>(base: &mut ModuleOptimizer, net: &N, batches: &[Batch]) -> N {
+fn plain_step<N: Module + Classifier>(
+    base: &mut ModuleOptimizer,
+    net: &N,
+    batches: &[&Batch],
+) -> N {
     let mut gradients = GradientsAccumulator::new();
     for batch in batches {
         let loss = loss(net, batch) / batches.len() as f64;

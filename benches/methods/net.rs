@@ -3,7 +3,10 @@
 use burn::{
     module::Module,
     nn::{Linear, LinearConfig, loss::CrossEntropyLossConfig},
-    tensor::{Device, Distribution, Int, Tensor, activation::relu},
+    tensor::{
+        Device, Distribution, Int, Tensor,
+        activation::{log_softmax, relu},
+    },
 };
 use roga::{
     Result,
@@ -78,9 +81,7 @@ pub fn loss<N: Classifier>(net: &N, (pixels, labels): &Batch) -> Tensor<1> {
 
 pub fn joined_loss<N: Classifier>(net: &N, joined: &JoinedBatch<Batch>) -> Tensor<1> {
     let (pixels, labels) = joined.batch();
-    let logits = net.forward(pixels.clone());
-    joined.losses(|rows| {
-        let labels = labels.clone().slice([rows.clone()]);
-        cross_entropy(logits.clone().slice([rows]), labels)
-    })
+    let of_label = log_softmax(net.forward(pixels.clone()), 1);
+    let of_label = of_label.gather(1, labels.clone().unsqueeze_dim(1));
+    joined.means(of_label.squeeze_dim::<1>(1).neg())
 }

@@ -4,7 +4,7 @@
     python benches/pytorch/methods.py
     python benches/pytorch/methods.py --against target/benches/methods/methods.json
 
-The loops are as the methods' own repositories write them: all domains' pictures are one batch, SAM
+The loops are as the methods' own repositories write them: all domains' pictures become one batch in every step, SAM
 (https://github.com/davda54/sam) climbs along the gradient and comes back to the kept weights, SAGM
 (https://github.com/Wang-pengfei/SAGM) adds the gradient at the shifted point to that at the weights;
 both loop over the parameters one by one and leave BatchNorm's statistics alone in the second pass.
@@ -62,8 +62,10 @@ class Training:
         self.parameters = list(self.net.parameters())
         self.optimizer = torch.optim.AdamW(self.parameters, lr=RATE)
         self.domains = domains
-        self.batch = tuple(torch.cat(part) for part in zip(*domains))
         self.step = getattr(self, method)
+
+    def joined(self):
+        return tuple(torch.cat(part) for part in zip(*self.domains))
 
     def loss(self, batch):
         pixels, labels = batch
@@ -71,7 +73,7 @@ class Training:
 
     def erm(self):
         self.optimizer.zero_grad()
-        loss = self.loss(self.batch)
+        loss = self.loss(self.joined())
         loss.backward()
         self.optimizer.step()
         return loss.item()
@@ -90,21 +92,22 @@ class Training:
         norms = [p.grad.norm(p=2) for p in self.parameters if p.grad is not None]
         return torch.stack(norms).norm(p=2)
 
-    def second(self):
+    def second(self, batch):
         """The pass at the point, which BatchNorm's statistics see nothing of."""
         norms = [m for m in self.net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
         kept = [norm.momentum for norm in norms]
         for norm in norms:
             norm.momentum = 0.0
-        loss = self.loss(self.batch)
+        loss = self.loss(batch)
         loss.backward()
         for norm, momentum in zip(norms, kept):
             norm.momentum = momentum
         return loss
 
     def sam(self):
+        batch = self.joined()
         self.optimizer.zero_grad()
-        self.loss(self.batch).backward()
+        self.loss(batch).backward()
         with torch.no_grad():
             scale = RHO / (self.norm() + 1e-12)
             kept = []
@@ -112,15 +115,16 @@ class Training:
                 kept.append(p.data.clone())
                 p.add_(p.grad * scale)
         self.optimizer.zero_grad()
-        loss = self.second()
+        loss = self.second(batch)
         for p, old in zip(self.parameters, kept):
             p.data = old
         self.optimizer.step()
         return loss.item()
 
     def sagm(self):
+        batch = self.joined()
         self.optimizer.zero_grad()
-        self.loss(self.batch).backward()
+        self.loss(batch).backward()
         with torch.no_grad():
             scale = RHO / (self.norm() + 1e-12)
             gradients, moves = [], []
@@ -130,7 +134,7 @@ class Training:
                 p.add_(move)
                 moves.append(move)
         self.optimizer.zero_grad()
-        loss = self.second()
+        loss = self.second(batch)
         with torch.no_grad():
             for p, gradient, move in zip(self.parameters, gradients, moves):
                 p.grad.add_(gradient).mul_(0.5)

@@ -107,7 +107,72 @@ impl<B> JoinedBatch<B> {
 
     /// The domains' losses, shape `[domains]`, from a function of a domain's rows, which gives
     /// their mean loss, shape `[1]`.
+    ///
+    /// Where every row has a loss of its own, [`means`](Self::means) takes fewer operations.
     pub fn losses(&self, loss: impl FnMut(Range<usize>) -> Tensor<1>) -> Tensor<1> {
         Tensor::cat(self.rows.iter().cloned().map(loss).collect(), 0)
+    }
+
+    /// The domains' losses, shape `[domains]`: the means over their rows of the rows' losses, shape
+    /// `[rows]`.
+    ///
+    /// Domains of as many rows each are averaged in one operation. Cross entropy by row:
+    ///
+    /// ```
+    /// use burn::tensor::{Int, Tensor, activation::log_softmax};
+    /// use roga::domain::JoinedBatch;
+    ///
+    /// fn cross_entropy<X>(logits: Tensor<2>, joined: &JoinedBatch<(X, Tensor<1, Int>)>) -> Tensor<1> {
+    ///     let (_, labels) = joined.batch();
+    ///     let of_label = log_softmax(logits, 1).gather(1, labels.clone().unsqueeze_dim(1));
+    ///     joined.means(of_label.squeeze_dim::<1>(1).neg())
+    /// }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// Where there is not one loss for each row.
+    pub fn means(&self, losses: Tensor<1>) -> Tensor<1> {
+        let (domains, numbers) = (self.rows.len(), losses.dims()[0]);
+        let rows = self.rows.last().map_or(0, |last| last.end);
+        assert_eq!(numbers, rows, "there must be one loss for each row");
+        let of_each = rows / domains.max(1);
+        if self.rows.iter().all(|rows| rows.len() == of_each) {
+            let means = losses.reshape([domains, of_each]).mean_dim(1);
+            return means.squeeze_dim(1);
+        }
+        self.losses(|rows| losses.clone().slice([rows]).mean())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Device, Tensor};
+
+    use super::*;
+
+    fn means(sizes: &[usize]) -> Vec<f32> {
+        let device = Device::default();
+        let batches: Vec<Tensor<1>> = (sizes.iter())
+            .map(|rows| Tensor::zeros([*rows], &device))
+            .collect();
+        let joined = JoinedBatch::new(&batches.iter().collect::<Vec<_>>());
+        let losses = Tensor::<1, Int>::arange(0..joined.batch().rows() as i64, &device);
+        let means = joined.means(losses.float()).into_data();
+        means.try_to_vec().unwrap()
+    }
+
+    #[test]
+    fn the_mean_of_a_domain_is_that_of_its_rows() {
+        assert_eq!(means(&[2, 2, 2]), [0.5, 2.5, 4.5]);
+        assert_eq!(means(&[1, 3, 2]), [0.0, 2.0, 4.5]);
+        assert_eq!(means(&[4]), [1.5]);
+    }
+
+    #[test]
+    #[should_panic(expected = "one loss for each row")]
+    fn losses_of_other_rows_are_refused() {
+        let rows = Tensor::<1>::zeros([3], &Device::default());
+        JoinedBatch::new(&[&rows]).means(rows.clone().narrow(0, 0, 2));
     }
 }

@@ -35,6 +35,16 @@ pub fn squared_norm<M: Module>(model: &M, gradient: &GradientsParams) -> Option<
         .flatten()
 }
 
+/// $\lVert a \rVert^2$ and $\langle a, b \rangle$ in one sweep over the parameters.
+pub(crate) fn square_and_dot<M: Module>(
+    model: &M,
+    a: &GradientsParams,
+    b: &GradientsParams,
+) -> [Option<Tensor<1>>; 2] {
+    let mut products = inner_products(model, &[a, b], vec![(0, 0), (0, 1)]).into_iter();
+    [(); 2].map(|()| products.next().flatten())
+}
+
 /// A number that is finite where every entry of the gradient is: their sum, at a fraction of the
 /// price of a norm.
 ///

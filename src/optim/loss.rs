@@ -62,7 +62,8 @@ impl<M: Module, L: DomainLoss<M>, E: Into<BoxError>> DomainLoss<M> for Result<L,
 /// What a loss closure may return for a model and the joined batches of $k$ domains: a `Tensor<1>`
 /// of shape `[k]`, the domains' mean losses in their order, or a `Result` of it.
 ///
-/// [`JoinedBatch::losses`](crate::domain::JoinedBatch::losses) puts it together.
+/// [`JoinedBatch::losses`](crate::domain::JoinedBatch::losses) puts it together from the domains' rows, and
+/// [`JoinedBatch::means`](crate::domain::JoinedBatch::means) from the losses of all rows.
 pub trait JoinedLoss {
     /// The domains' losses.
     ///

@@ -7,7 +7,7 @@ use super::{
     clean::{Clean, Held},
     difference::{Aligning, Differences},
     evaluation::{Plan, Point, PointAscent},
-    group::Perturbation,
+    group::{Lengths, Perturbation},
     passes::{PassSum, Passes},
     readback::{Readback, Reading},
     summary::{PassReadings, PointReadings},
@@ -15,8 +15,11 @@ use super::{
 use crate::{
     Result,
     aggregation::Needs,
-    gradient::{WeightedSum, accumulate_times, combine, combine_taking, dot, shared, squared_norm},
-    perturbation::{Length, Term, ascent_scale, displaced, displaced_with_resolution},
+    gradient::{
+        WeightedSum, accumulate_times, combine, combine_taking, shared, square_and_dot,
+        squared_norm,
+    },
+    perturbation::{Adaptive, Length, Term, ascent_scale, displaced, displaced_with_resolution},
 };
 
 /// Where a step is.
@@ -356,8 +359,7 @@ impl RobustGradient {
         readings: &mut PointReadings,
     ) {
         readings.alignment = self.config().report.then(|| {
-            let square = squared_norm(at.model, sum);
-            let with_mean = dot(at.model, sum, mean);
+            let [square, with_mean] = square_and_dot(at.model, sum, mean);
             (readback.push(square), readback.push(with_mean))
         });
     }
@@ -370,6 +372,9 @@ impl RobustGradient {
         clean: &'a mut Clean,
         point: &Point,
     ) -> Vec<Term<'a>> {
+        if let Some(length) = self.along_mean(at, clean, point) {
+            return vec![Term::kept(length, &clean.mean)];
+        }
         let ascent = match point.ascent {
             PointAscent::None => None,
             PointAscent::Domain(domain) => self.of_domain(at, clean, domain),
@@ -407,6 +412,24 @@ impl RobustGradient {
             way.push(Term::kept(length, &clean.mean));
         }
         way
+    }
+
+    /// $\rho / \lVert \bar g \rVert - \gamma$, where ascent and shift both go along $\bar g$ by one
+    /// length for all parameters.
+    fn along_mean<M: Module>(
+        &self,
+        at: &At<'_, M>,
+        clean: &Clean,
+        point: &Point,
+    ) -> Option<Length<'static>> {
+        let Perturbation { rho, gamma } = &at.perturbation;
+        let (Lengths::Uniform(rho), Lengths::Uniform(gamma)) = (rho, gamma) else {
+            return None;
+        };
+        let mean = clean.climbed.is_none() && self.config().adaptive == Adaptive::None;
+        let mean = mean && point.ascent == PointAscent::Pooled;
+        let scale = ascent_scale(clean.mean_norm.clone().filter(|_| mean)?, *rho);
+        Some(Length::new(scale.sub_scalar(*gamma)))
     }
 
     /// The ascent of a domain: its length and its direction.

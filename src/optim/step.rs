@@ -139,7 +139,7 @@ impl RobustGradientAlignment {
     ///
     /// ```
     /// use burn::{
-    ///     nn::{Linear, LinearConfig, loss::{MseLoss, Reduction}},
+    ///     nn::{Linear, LinearConfig, loss::MseLoss},
     ///     optim::SgdConfig,
     ///     tensor::{Device, Tensor},
     /// };
@@ -162,11 +162,8 @@ impl RobustGradientAlignment {
     /// ])?;
     /// let report = optim.step_joined(0.05, &mut model, &domains, |model: &Linear, joined: &JoinedBatch<Rows>| {
     ///     let (x, y) = joined.batch();
-    ///     let found = model.forward(x.clone());
-    ///     joined.losses(|rows| {
-    ///         let (found, y) = (found.clone().slice([rows.clone()]), y.clone().slice([rows]));
-    ///         MseLoss::new().forward(found, y, Reduction::Mean)
-    ///     })
+    ///     let errors = MseLoss::new().forward_no_reduction(model.forward(x.clone()), y.clone());
+    ///     joined.means(errors.squeeze_dim(1))
     /// })?;
     /// assert_eq!(report.passes.calls, 2);
     /// # Ok::<(), roga::Error>(())

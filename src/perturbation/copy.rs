@@ -312,15 +312,24 @@ pub(crate) fn leaf_like<const D: usize>(
     parameter: &Tensor<D>,
     value: Tensor<D>,
 ) -> Tensor<D> {
-    let mut leaf = Tensor::from_inner(value);
-    if let Some(strategy) = parameter.gradient_checkpointing_strategy() {
-        leaf = leaf.with_gradient_checkpointing_strategy(strategy);
+    let leaf = unmarked_leaf_like(parameter, value);
+    match parameter.is_distributed() {
+        true => leaf.set_distributed(id),
+        false => leaf,
     }
-    leaf = leaf.require_grad();
-    if parameter.is_distributed() {
-        leaf = leaf.set_distributed(id);
-    }
-    leaf
+}
+
+/// As [`leaf_like`], without the mark of a distributed parameter.
+pub(crate) fn unmarked_leaf_like<const D: usize>(
+    parameter: &Tensor<D>,
+    value: Tensor<D>,
+) -> Tensor<D> {
+    let leaf = Tensor::from_inner(value);
+    let leaf = match parameter.gradient_checkpointing_strategy() {
+        Some(strategy) => leaf.with_gradient_checkpointing_strategy(strategy),
+        None => leaf,
+    };
+    leaf.require_grad()
 }
 
 /// The leaf kept for this parameter, made at its first use.

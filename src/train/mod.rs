@@ -112,8 +112,16 @@
 //!   differ in the last bits from run to run.
 //! * Running statistics (batch normalisation) are the mean over the workers of what each is left
 //!   with, as in burn's own training; those of a skipped step do not count.
-//! * Collectives (`ExecutionStrategy::ddp`) exist for CUDA and remote devices only; this crate has
-//!   not been run under them.
+//!
+//! Under `ExecutionStrategy::ddp` burn brings together, by collectives, the gradients of every backward pass
+//! on a worker's model: one all-reduce a pass. Here the passes run on copies whose gradients stay where they
+//! are, and $G$ is brought together: one all-reduce a step, each worker with ascents of its own
+//! ([`Replicas::MSharpness`]). [`Replicas::Synchronised`], by name, leaves burn its way, so that the ascents are
+//! those of all workers' mini-batches. A worker that skips its step or meets an error takes part with zeros: the others do
+//! not wait for it in vain. `DistributedConfig` says whether it is a mean or a sum. Collectives are implemented by burn
+//! for CUDA alone (a remote device hands them to the backend that serves it), so that **the meeting itself
+//! has not been run**: what has, on the CPU, are steps on models whose parameters are marked as under `ddp`, which
+//! must be those of unmarked ones.
 //!
 //! # Resuming
 //!
@@ -132,8 +140,10 @@ mod checkpoint;
 mod copies;
 mod detection;
 mod metric;
+mod replicas;
 mod step;
 
 pub use detection::*;
 pub use metric::*;
+pub use replicas::Replicas;
 pub use step::*;

@@ -15,7 +15,11 @@ use burn::{
 };
 use burn_std::ExecutionError;
 
-use super::{StepInput, copies::Copies};
+use super::{
+    StepInput,
+    copies::Copies,
+    replicas::{Replicas, apart, is_replica, meet},
+};
 use crate::{
     Error, Result,
     domain::{Concat, DomainBatches, JoinedBatch},
@@ -34,6 +38,7 @@ pub struct RobustTrainStep {
     /// The error, and the thread that it was met in.
     error: Arc<Mutex<Met>>,
     copies: Copies,
+    replicas: Replicas,
 }
 
 impl RobustTrainStep {
@@ -45,7 +50,14 @@ impl RobustTrainStep {
             interrupter,
             error: Arc::default(),
             copies: Copies::default(),
+            replicas: Replicas::default(),
         }
+    }
+
+    /// What replicas share under `ExecutionStrategy::ddp`. Default: [`Replicas::MSharpness`].
+    pub fn with_replicas(mut self, replicas: Replicas) -> Self {
+        self.replicas = replicas;
+        self
     }
 
     /// All passes of a step, as [`RobustGradient::gradients`], for burn to optimize with.
@@ -112,29 +124,40 @@ impl RobustTrainStep {
         model: &M,
         passes: impl FnOnce(&M) -> Result<(GradientsParams, StepReport)>,
     ) -> TrainOutput<StepOutput> {
-        if self.is_stopped() {
-            return TrainOutput {
-                grads: GradientsParams::new(),
-                item: StepOutput { report: None },
-            };
+        let meets = self.replicas == Replicas::MSharpness && is_replica(model);
+        let (grads, report) = match self.is_stopped() {
+            true => (GradientsParams::new(), None),
+            false => self.alone(model, meets, passes),
+        };
+        TrainOutput {
+            // Whatever has come of this replica's passes: the others wait for it.
+            grads: match meets {
+                true => meet(model, grads),
+                false => grads,
+            },
+            item: StepOutput { report },
         }
+    }
+
+    /// The passes on this device.
+    fn alone<M: Module>(
+        &self,
+        model: &M,
+        meets: bool,
+        passes: impl FnOnce(&M) -> Result<(GradientsParams, StepReport)>,
+    ) -> (GradientsParams, Option<StepReport>) {
         let copy = self.copies.isolate(model);
+        let copy = if meets { apart(copy) } else { copy };
         match passes(&copy) {
             Ok((grads, report)) => {
                 if !report.is_skipped() {
                     self.copies.settle(&copy, model);
                 }
-                TrainOutput {
-                    grads,
-                    item: report.into(),
-                }
+                (grads, Some(report))
             }
             Err(error) => {
                 self.stop(error);
-                TrainOutput {
-                    grads: GradientsParams::new(),
-                    item: StepOutput { report: None },
-                }
+                (GradientsParams::new(), None)
             }
         }
     }

@@ -10,7 +10,10 @@ use burn::{
         AdamConfig, AdamWConfig, GradientsParams, ModuleOptimizer, SgdConfig,
         decay::WeightDecayConfig, momentum::MomentumConfig,
     },
-    tensor::{Device, Tensor, activation::tanh},
+    tensor::{
+        Device, Tensor,
+        activation::{log_softmax, tanh},
+    },
 };
 use roga::{
     domain::{DomainBatches, JoinedBatch},
@@ -109,13 +112,9 @@ fn follow(file: &str, runs: &[(&str, &[&str], Config)]) {
                 let [of_a, of_b, of_c] = &mut optims;
                 let joined = |net: &Mlp, joined: &JoinedBatch<Rows>| {
                     let (x, y) = joined.batch();
-                    let logits = net.forward(x.clone());
-                    joined.losses(|rows| {
-                        CrossEntropyLossConfig::new().init(&x.device()).forward(
-                            logits.clone().slice([rows.clone()]),
-                            y.clone().slice([rows]),
-                        )
-                    })
+                    let of_label = log_softmax(net.forward(x.clone()), 1)
+                        .gather(1, y.clone().unsqueeze_dim(1));
+                    joined.means(of_label.squeeze_dim::<1>(1).neg())
                 };
                 let reports = [
                     of_a.step(lr, a, &one, Mlp::loss),
