@@ -15,7 +15,7 @@ use burn::{
     lr_scheduler::{
         cosine::CosineAnnealingLrSchedulerConfig, module_lr_scheduler::ModuleLrScheduler,
     },
-    module::{Module, ModuleMapper, ModuleVisitor, Param, RunningState},
+    module::{Module, ModuleVisitor, Param, RunningState},
     nn::{
         BatchNorm, BatchNormConfig, Linear, LinearConfig, Tanh,
         loss::{MseLoss, Reduction},
@@ -37,7 +37,7 @@ use roga::{
         AggregationConfig, Evaluation, RobustGradient, RobustGradientAlignmentConfig, Schedule,
         StepReport,
     },
-    train::{Replicas, RobustTrainStep, StepInput, StepMetric, StepOutput},
+    train::{RobustTrainStep, StepInput, StepMetric, StepOutput},
 };
 
 /// A number of its own, two features and a target. A target that is not finite spoils its step.
@@ -424,73 +424,6 @@ fn skipped_steps_change_nothing() {
         assert_eq!(epoch_value(directory.path(), "Skipped_Steps"), Some(100.0));
         assert_eq!(epoch_value(directory.path(), "Gradient_Cosine"), None);
     }
-}
-
-/// A net as a worker under `ExecutionStrategy::ddp` has it.
-fn replica(net: Net) -> Net {
-    struct Mark;
-
-    impl ModuleMapper for Mark {
-        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-            let id = param.id;
-            param.map(|tensor| match tensor.is_require_grad() {
-                true => tensor.set_distributed(id),
-                false => tensor,
-            })
-        }
-    }
-
-    net.map(&mut Mark)
-}
-
-/// The gradient of a step on each of the loader's first mini-batches, every parameter's numbers or none,
-/// and whether the passes were on marked parameters.
-fn step_of(net: &Net, loader: &DomainDataLoader<Row, Batch>) -> (Vec<Option<Vec<u32>>>, bool) {
-    let domains = loader.iter().next().unwrap().unwrap();
-    let mut marked = Vec::new();
-    let output = net.robust.step(net, &domains, |net: &Net, batch| {
-        marked.push(net.first.weight.val().is_distributed());
-        net.loss(batch)
-    });
-    let numbers = |data: TensorData| data.iter::<f32>().map(f32::to_bits).collect();
-    let of = |layer: &Linear| {
-        let weight = output.grads.get::<2>(layer.weight.id);
-        let bias = output.grads.get::<1>(layer.bias.as_ref().unwrap().id);
-        let bias = bias.map(|bias| numbers(bias.into_data()));
-        [weight.map(|weight| numbers(weight.into_data())), bias]
-    };
-    let gradients = [&net.first, &net.second].into_iter().flat_map(of);
-    let alike = marked.iter().all(|it| *it == marked[0]);
-    assert!(alike && marked.len() > 3, "{marked:?}");
-    (gradients.collect(), marked[0])
-}
-
-/// burn's collectives run on CUDA alone: on the CPU nothing comes from other replicas.
-#[test]
-fn a_replica_brings_its_gradient_together_once() {
-    let interrupter = Interrupter::new();
-    let loader = loader(0, &[]);
-    let expected = step_of(&net(&interrupter), &loader);
-    assert!(!expected.1 && expected.0.iter().all(Option::is_some));
-    let marked = replica(net(&interrupter));
-    assert!(marked.first.weight.val().is_distributed());
-    assert_eq!(step_of(&marked, &loader), expected);
-
-    let mut synchronised = replica(net(&interrupter));
-    synchronised.robust = (synchronised.robust).with_replicas(Replicas::Synchronised);
-    assert_eq!(step_of(&synchronised, &loader), (expected.0, true));
-}
-
-#[test]
-fn a_replica_without_a_gradient_does_not_let_the_others_wait() {
-    let interrupter = Interrupter::new();
-    let all: Vec<usize> = (0..ROWS).collect();
-    let loader = loader(0, &all);
-    let (none, _) = step_of(&net(&interrupter), &loader);
-    assert!(none.iter().all(Option::is_none));
-    let (zeros, _) = step_of(&replica(net(&interrupter)), &loader);
-    let is_zero = |it: &Option<Vec<u32>>| it.as_ref().is_some_and(|it| it.iter().all(|x| *x == 0));
-    assert!(zeros.iter().all(is_zero), "{zeros:?}");
 }
 
 /// Sets a running statistic to the mean of two.

@@ -114,14 +114,13 @@
 //!   with, as in burn's own training; those of a skipped step do not count.
 //!
 //! Under `ExecutionStrategy::ddp` burn brings together, by collectives, the gradients of every backward pass
-//! on a worker's model: one all-reduce a pass. Here the passes run on copies whose gradients stay where they
-//! are, and $G$ is brought together: one all-reduce a step, each worker with ascents of its own
-//! ([`Replicas::MSharpness`]). [`Replicas::Synchronised`], by name, leaves burn its way, so that the ascents are
-//! those of all workers' mini-batches. A worker that skips its step or meets an error takes part with zeros: the others do
-//! not wait for it in vain. `DistributedConfig` says whether it is a mean or a sum. Collectives are implemented by burn
-//! for CUDA alone (a remote device hands them to the backend that serves it), so that **the meeting itself
-//! has not been run**: what has, on the CPU, are steps on models whose parameters are marked as under `ddp`, which
-//! must be those of unmarked ones.
+//! on a worker's model: one all-reduce a pass. What is shared has to be said, by
+//! [`with_replicas`](RobustTrainStep::with_replicas): [`Replicas::MSharpness`] makes the passes on copies whose
+//! gradients stay where they are, each worker with ascents of its own, and brings $G$ together, in one all-reduce a
+//! step; [`Replicas::Synchronised`] leaves burn its way, so that the ascents are those of all workers' mini-batches.
+//! burn implements collectives for CUDA alone; a remote device hands them to the backend that serves it. **They have
+//! not been run here**: what has, on remote devices that a CPU serves, are the passes, with marks as under
+//! `ddp` and without, and that a step asks for one all-reduce of every parameter (`tests/remote`).
 //!
 //! # Resuming
 //!

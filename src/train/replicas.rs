@@ -1,28 +1,39 @@
 use burn::{
     module::{Module, ModuleMapper, ModuleVisitor, Param},
     optim::GradientsParams,
-    tensor::Tensor,
+    tensor::{
+        Device, Tensor,
+        distributed::{CollectiveTensor, ReduceOperation, all_reduce},
+    },
 };
 
 use crate::{
-    gradient::{OnParameter, accumulate, for_each_parameter, total},
+    gradient::{OnParameter, for_each_parameter},
     perturbation::unmarked_leaf_like,
 };
 
 /// What the replicas of a model share under `ExecutionStrategy::ddp`, where burn brings together the
-/// gradients of every backward pass on the devices' models, by a collective operation.
-///
-/// Other strategies are not touched by it.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+/// gradients of every backward pass on the workers' models by a collective operation.
+#[derive(Debug, Clone)]
 pub enum Replicas {
     /// m-sharpness: every replica climbs the losses of its own mini-batches, and $G$ is what the replicas
     /// bring together, in one all-reduce a step. As under `ExecutionStrategy::multi`.
-    #[default]
-    MSharpness,
+    ///
+    /// A replica that skips its step, or meets an error, takes part with zeros: the others wait for it.
+    /// A parameter without a gradient has zeros as well.
+    MSharpness {
+        /// The strategy's.
+        devices: Vec<Device>,
+        /// Whether gradients are averaged, or added up as under `multi`.
+        operation: ReduceOperation,
+    },
     /// The ascents are those of all replicas' mini-batches: the gradient of every pass is brought
-    /// together, in as many all-reduces as [`calls`](crate::optim::Passes::calls) a step, so that all
-    /// replicas are at the same points and have the same $G$. Losses stay those of a replica: a
-    /// method that goes by them (GroupDRO, V-REx, DISAM) would lead the replicas apart.
+    /// together, in as many all-reduces a step as [`calls`](crate::optim::Passes::calls), so that all
+    /// replicas are at the same points and have the same $G$.
+    ///
+    /// Losses stay those of a replica: a method that goes by them (GroupDRO, V-REx, DISAM) would lead the
+    /// replicas apart. All must make the same passes: an error on one of them is a panic, for which burn ends
+    /// the training.
     Synchronised,
 }
 
@@ -59,51 +70,51 @@ pub(super) fn apart<M: Module>(model: M) -> M {
     model.map(&mut Unmark)
 }
 
-/// Brings a step's gradient together with those of the other replicas, in the way in which burn does
-/// that with any gradient: it is that of a loss, $\sum_p \langle \theta_p, G_p \rangle$.
+/// Brings a step's gradient together with those of the other replicas.
 ///
-/// A step without a gradient takes part with zeros, since the others wait for it.
-pub(super) fn meet<M: Module>(model: &M, gradient: GradientsParams) -> GradientsParams {
-    struct Products {
-        is_empty: bool,
+/// burn's own way, a backward pass on marked parameters, is none here: while one replica is in it, another's
+/// passes would wait for it, and it for them.
+pub(super) fn all_reduced<M: Module>(
+    model: &M,
+    gradient: GradientsParams,
+    devices: &[Device],
+    operation: ReduceOperation,
+) -> GradientsParams {
+    /// All of them are under way before the first is waited for.
+    struct Launch {
         gradient: GradientsParams,
-        /// Of parameters that are no part of it.
-        apart: GradientsParams,
-        products: Vec<Tensor<1>>,
+        devices: Vec<Device>,
+        operation: ReduceOperation,
+        resolve: Vec<Box<dyn FnOnce(&mut GradientsParams)>>,
     }
 
-    impl OnParameter for Products {
+    impl OnParameter for Launch {
         fn on<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
             if !param.is_require_grad() {
                 return;
             }
-            let (id, parameter) = (param.id, param.val());
-            let gradient = self.gradient.remove::<D>(id);
-            if !parameter.is_distributed() {
-                if let Some(gradient) = gradient {
-                    self.apart.register(id, gradient);
-                }
-                return;
-            }
-            let zeros = || parameter.clone().inner().zeros_like();
-            if let Some(gradient) = gradient.or_else(|| self.is_empty.then(zeros)) {
-                let product = parameter * Tensor::from_inner(gradient);
-                self.products.push(product.sum());
-            }
+            let id = param.id;
+            let zeros = || param.val().inner().zeros_like();
+            let gradient = self.gradient.remove::<D>(id).unwrap_or_else(zeros);
+            let reduced: CollectiveTensor<D> =
+                all_reduce(gradient, self.operation, self.devices.clone());
+            (self.resolve).push(Box::new(move |met| met.register(id, reduced.resolve())));
         }
     }
 
-    let mut products = Products {
-        is_empty: gradient.is_empty(),
+    let mut launch = Launch {
         gradient,
-        apart: GradientsParams::new(),
-        products: Vec::new(),
+        devices: devices
+            .iter()
+            .map(|device| device.clone().inner())
+            .collect(),
+        operation,
+        resolve: Vec::new(),
     };
-    for_each_parameter(model, &mut products);
-    let Some(loss) = total(products.products) else {
-        return products.apart;
-    };
-    let mut met = GradientsParams::from_grads(loss.backward(), model);
-    accumulate(model, &mut met, 1.0, products.apart);
+    for_each_parameter(model, &mut launch);
+    let mut met = GradientsParams::new();
+    for resolve in launch.resolve {
+        resolve(&mut met);
+    }
     met
 }

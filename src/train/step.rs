@@ -18,7 +18,7 @@ use burn_std::ExecutionError;
 use super::{
     StepInput,
     copies::Copies,
-    replicas::{Replicas, apart, is_replica, meet},
+    replicas::{Replicas, all_reduced, apart, is_replica},
 };
 use crate::{
     Error, Result,
@@ -38,7 +38,7 @@ pub struct RobustTrainStep {
     /// The error, and the thread that it was met in.
     error: Arc<Mutex<Met>>,
     copies: Copies,
-    replicas: Replicas,
+    replicas: Option<Replicas>,
 }
 
 impl RobustTrainStep {
@@ -50,13 +50,14 @@ impl RobustTrainStep {
             interrupter,
             error: Arc::default(),
             copies: Copies::default(),
-            replicas: Replicas::default(),
+            replicas: None,
         }
     }
 
-    /// What replicas share under `ExecutionStrategy::ddp`. Default: [`Replicas::MSharpness`].
+    /// What replicas share under `ExecutionStrategy::ddp`, which has to be said there: else a step ends the
+    /// training with an [`Error::Setting`]. Other strategies are not touched by it.
     pub fn with_replicas(mut self, replicas: Replicas) -> Self {
-        self.replicas = replicas;
+        self.replicas = Some(replicas);
         self
     }
 
@@ -124,30 +125,42 @@ impl RobustTrainStep {
         model: &M,
         passes: impl FnOnce(&M) -> Result<(GradientsParams, StepReport)>,
     ) -> TrainOutput<StepOutput> {
-        let meets = self.replicas == Replicas::MSharpness && is_replica(model);
-        let (grads, report) = match self.is_stopped() {
-            true => (GradientsParams::new(), None),
-            false => self.alone(model, meets, passes),
+        let replicas = is_replica(model).then_some(&self.replicas);
+        let (grads, report) = match (self.is_stopped(), replicas) {
+            (true, _) => (GradientsParams::new(), None),
+            (false, None | Some(Some(Replicas::Synchronised))) => {
+                self.passes(model, |it| it, passes)
+            }
+            (false, Some(Some(Replicas::MSharpness { .. }))) => self.passes(model, apart, passes),
+            (false, Some(None)) => {
+                self.stop(Error::Setting {
+                    field: "replicas",
+                    rule: "be said under `ExecutionStrategy::ddp`, by `with_replicas`",
+                    value: "none".into(),
+                });
+                (GradientsParams::new(), None)
+            }
         };
-        TrainOutput {
+        let grads = match replicas {
             // Whatever has come of this replica's passes: the others wait for it.
-            grads: match meets {
-                true => meet(model, grads),
-                false => grads,
-            },
-            item: StepOutput { report },
-        }
+            Some(Some(Replicas::MSharpness { devices, operation })) => {
+                all_reduced(model, grads, devices, *operation)
+            }
+            Some(Some(Replicas::Synchronised)) if report.is_none() => self.leave(),
+            _ => grads,
+        };
+        let item = StepOutput { report };
+        TrainOutput { grads, item }
     }
 
-    /// The passes on this device.
-    fn alone<M: Module>(
+    /// The passes on this device, on what is made of a copy of the model.
+    fn passes<M: Module>(
         &self,
         model: &M,
-        meets: bool,
+        made: impl FnOnce(M) -> M,
         passes: impl FnOnce(&M) -> Result<(GradientsParams, StepReport)>,
     ) -> (GradientsParams, Option<StepReport>) {
-        let copy = self.copies.isolate(model);
-        let copy = if meets { apart(copy) } else { copy };
+        let copy = made(self.copies.isolate(model));
         match passes(&copy) {
             Ok((grads, report)) => {
                 if !report.is_skipped() {
@@ -160,6 +173,19 @@ impl RobustTrainStep {
                 (GradientsParams::new(), None)
             }
         }
+    }
+
+    /// Ends the worker of a replica whose passes the others wait for.
+    #[expect(
+        clippy::panic,
+        reason = "burn ends a training under `ddp` for a worker that panics, and for nothing else"
+    )]
+    fn leave(&self) -> GradientsParams {
+        let error = self.error();
+        panic!(
+            "a replica's step failed: {}",
+            error.map_or_else(String::new, |error| with_causes(&error))
+        )
     }
 
     fn stop(&self, error: Error) {
