@@ -125,54 +125,46 @@ impl RobustTrainStep {
         model: &M,
         passes: impl FnOnce(&M) -> Result<(GradientsParams, StepReport)>,
     ) -> TrainOutput<StepOutput> {
-        let replicas = is_replica(model).then_some(&self.replicas);
-        let (grads, report) = match (self.is_stopped(), replicas) {
-            (true, _) => (GradientsParams::new(), None),
-            (false, None | Some(Some(Replicas::Synchronised))) => {
-                self.passes(model, |it| it, passes)
+        let marked = is_replica(model);
+        let replicas = self.replicas.as_ref().filter(|_| marked);
+        let found = if self.is_stopped() {
+            None
+        } else if marked && replicas.is_none() {
+            self.stop(Error::Setting {
+                field: "replicas",
+                rule: "be said under `ExecutionStrategy::ddp`, by `with_replicas`",
+                value: "none".into(),
+            });
+            None
+        } else {
+            let copy = self.copies.isolate(model);
+            let copy = match replicas {
+                Some(Replicas::MSharpness { .. }) => apart(copy),
+                Some(Replicas::Synchronised) | None => copy,
+            };
+            let found = passes(&copy).map_err(|error| self.stop(error)).ok();
+            if found
+                .as_ref()
+                .is_some_and(|(_, report)| !report.is_skipped())
+            {
+                self.copies.settle(&copy, model);
             }
-            (false, Some(Some(Replicas::MSharpness { .. }))) => self.passes(model, apart, passes),
-            (false, Some(None)) => {
-                self.stop(Error::Setting {
-                    field: "replicas",
-                    rule: "be said under `ExecutionStrategy::ddp`, by `with_replicas`",
-                    value: "none".into(),
-                });
-                (GradientsParams::new(), None)
-            }
+            found
+        };
+        let (grads, report) = match found {
+            Some((grads, report)) => (grads, Some(report)),
+            None => (GradientsParams::new(), None),
         };
         let grads = match replicas {
             // Whatever has come of this replica's passes: the others wait for it.
-            Some(Some(Replicas::MSharpness { devices, operation })) => {
+            Some(Replicas::MSharpness { devices, operation }) => {
                 all_reduced(model, grads, devices, *operation)
             }
-            Some(Some(Replicas::Synchronised)) if report.is_none() => self.leave(),
-            _ => grads,
+            Some(Replicas::Synchronised) if report.is_none() => self.leave(),
+            Some(Replicas::Synchronised) | None => grads,
         };
         let item = StepOutput { report };
         TrainOutput { grads, item }
-    }
-
-    /// The passes on this device, on what is made of a copy of the model.
-    fn passes<M: Module>(
-        &self,
-        model: &M,
-        made: impl FnOnce(M) -> M,
-        passes: impl FnOnce(&M) -> Result<(GradientsParams, StepReport)>,
-    ) -> (GradientsParams, Option<StepReport>) {
-        let copy = made(self.copies.isolate(model));
-        match passes(&copy) {
-            Ok((grads, report)) => {
-                if !report.is_skipped() {
-                    self.copies.settle(&copy, model);
-                }
-                (grads, Some(report))
-            }
-            Err(error) => {
-                self.stop(error);
-                (GradientsParams::new(), None)
-            }
-        }
     }
 
     /// Ends the worker of a replica whose passes the others wait for.
