@@ -70,6 +70,9 @@ pub(super) fn apart<M: Module>(model: M) -> M {
     model.map(&mut Unmark)
 }
 
+/// Waits for a parameter's gradient and registers it.
+type Resolve = Box<dyn FnOnce(&mut GradientsParams)>;
+
 /// Brings a step's gradient together with those of the other replicas.
 ///
 /// burn's own way, a backward pass on marked parameters, is none here: while one replica is in it, another's
@@ -85,7 +88,7 @@ pub(super) fn all_reduced<M: Module>(
         gradient: GradientsParams,
         devices: Vec<Device>,
         operation: ReduceOperation,
-        resolve: Vec<Box<dyn FnOnce(&mut GradientsParams)>>,
+        resolve: Vec<Resolve>,
     }
 
     impl OnParameter for Launch {
