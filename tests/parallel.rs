@@ -26,28 +26,18 @@ use roga::{
         RobustGradient, RobustGradientAlignmentConfig as Config, Schedule, StepReport,
         micro_batched,
     },
-    parallel::{MSharpnessReport, ParallelGradient, ParallelReport, ToDevice, Traffic},
+    parallel::{MSharpnessReport, ParallelGradient, ParallelReport, Traffic},
     perturbation::Adaptive,
 };
 
+#[path = "parallel/batches.rs"]
+mod of_devices;
 #[path = "alignment/problems.rs"]
 #[allow(dead_code)]
 mod problems;
 
+use of_devices::parts;
 use problems::{Batch, EVALUATIONS, Mlp, Net, assert_close, device, momentum};
-
-impl ToDevice for Batch {
-    fn to_device(&self, device: &Device) -> Self {
-        Self {
-            x: ToDevice::to_device(&self.x, device),
-            y: ToDevice::to_device(&self.y, device),
-        }
-    }
-
-    fn bytes(&self) -> u64 {
-        self.x.bytes() + self.y.bytes()
-    }
-}
 
 /// The size of an [`Mlp`]'s parameters, and of a gradient.
 const P: u64 = 4 * (4 * 6 + 6 + 6 * 3 + 3);
@@ -72,26 +62,6 @@ fn batches(domains: usize, step: usize) -> DomainBatches<Batch> {
         }
     };
     DomainBatches::unnamed((0..domains).map(of_domain)).unwrap()
-}
-
-/// The mini-batches in parts, the first the larger by what is left over.
-fn parts(domains: DomainBatches<Batch>, parts: usize) -> DomainBatches<MicroBatches<Batch>> {
-    domains.map(|batch| {
-        let rows = batch.x.dims()[0];
-        let mut begin = 0;
-        let part = (0..parts).map(|part| {
-            let n = match part {
-                0 => rows - (parts - 1) * (rows / parts),
-                _ => rows / parts,
-            };
-            let of_part = begin..begin + n;
-            begin += n;
-            let x = batch.x.clone().slice([of_part.clone()]);
-            let y = batch.y.clone().slice([of_part]);
-            (n, Batch { x, y })
-        });
-        MicroBatches::new(part.collect::<Vec<_>>()).unwrap()
-    })
 }
 
 fn evaluation(evaluation: Evaluation) -> Config {

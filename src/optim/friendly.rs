@@ -81,7 +81,8 @@ impl FriendlyAscent {
             return;
         }
         let mean = &mut at.carried.mean;
-        if clean.mean_norm.is_some() {
+        // Before there is a mean, the ascent is SAM's.
+        if clean.mean_norm.is_some() && !mean.is_empty() {
             let climbed = clean.climbed.as_ref().unwrap_or(&clean.mean);
             let common = like(at.model, mean, climbed);
             let own = combine(at.model, &[(1.0, climbed), (-self.sigma, &common)]);

@@ -3,7 +3,7 @@ use burn::{
     optim::GradientsParams,
     tensor::{
         Device, Tensor,
-        distributed::{CollectiveTensor, ReduceOperation, all_reduce},
+        distributed::{ReduceOperation, all_reduce},
     },
 };
 
@@ -99,8 +99,7 @@ pub(super) fn all_reduced<M: Module>(
             let id = param.id;
             let zeros = || param.val().inner().zeros_like();
             let gradient = self.gradient.remove::<D>(id).unwrap_or_else(zeros);
-            let reduced: CollectiveTensor<D> =
-                all_reduce(gradient, self.operation, self.devices.clone());
+            let reduced = all_reduce(gradient, self.operation, self.devices.clone());
             (self.resolve).push(Box::new(move |met| met.register(id, reduced.resolve())));
         }
     }

@@ -548,8 +548,6 @@ fn evaluations_at_one_point_may_be_friendly() {
     for evaluation in EVALUATIONS {
         let config = Config::new()
             .with_rho(0.3)
-            // With a shift along the gradient that is climbed, both are one: other last bits.
-            .with_gamma(0.0)
             .with_ascent(Ascent::Pooled)
             .with_evaluation(evaluation);
         let friendly = config.clone().with_friendly(friendly(1.0, 0.9));

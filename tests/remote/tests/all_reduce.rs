@@ -38,7 +38,7 @@ impl Log for AllReduces {
 
 static ALL_REDUCES: AllReduces = AllReduces(AtomicUsize::new(0));
 
-/// They are asked for; no backend of a CPU can make them, so that the devices are lost by them.
+/// Of a worker that skips its step as well, and of none of its passes. They are asked for; no backend of a CPU can make them, so that the devices are lost by them.
 #[test]
 fn a_step_has_one_all_reduce_of_every_parameter() {
     log::set_logger(&ALL_REDUCES).unwrap();
@@ -49,7 +49,8 @@ fn a_step_has_one_all_reduce_of_every_parameter() {
         devices: devices.to_vec(),
         operation: ReduceOperation::Mean,
     };
-    let workers = devices.map(|device| {
+    let workers = devices.into_iter().zip([1.0, f32::NAN]);
+    let workers = workers.map(|(device, factor)| {
         let replicas = replicas.clone();
         thread::spawn(move || {
             let domains = batches(0, &device);
@@ -60,13 +61,17 @@ fn a_step_has_one_all_reduce_of_every_parameter() {
             let output = robust.step(
                 &marked(Mlp::new(&device)),
                 &domains,
-                |net: &Mlp, batch: &Batch| net.loss(batch),
+                |net: &Mlp, batch: &Batch| {
+                    assert!(!net.first.weight.val().is_distributed());
+                    net.loss(batch) * factor
+                },
             );
-            output.item.report().unwrap().passes
+            let report = output.item.report().unwrap();
+            (report.passes.calls, report.is_skipped())
         })
     });
-    for worker in workers {
-        assert_eq!(worker.join().unwrap().calls, 12);
-    }
+    let workers: Vec<_> = workers.collect();
+    let reports = workers.into_iter().map(|worker| worker.join().unwrap());
+    assert_eq!(reports.collect::<Vec<_>>(), [(12, false), (12, true)]);
     assert_eq!(ALL_REDUCES.0.load(Ordering::SeqCst), 2 * 4);
 }

@@ -2,70 +2,25 @@
 
 use burn::{
     optim::GradientsParams,
-    tensor::{Device, Tensor, TensorData},
+    tensor::{Device, Tensor},
 };
 use roga::{
     aggregation::PcGrad,
-    domain::{DomainBatches, MicroBatches},
     optim::{
         Aggregated, AggregationConfig, Evaluation, RobustGradientAlignmentConfig as Config,
         StepReport,
     },
-    parallel::{ParallelGradient, ToDevice, Traffic},
+    parallel::{ParallelGradient, Traffic},
 };
 
 mod common;
 
-use common::{
-    Server,
-    problems::{Batch, EVALUATIONS, Mlp, assert_close, momentum},
-};
+#[path = "../../parallel/batches.rs"]
+mod of_devices;
 
-impl ToDevice for Batch {
-    fn to_device(&self, device: &Device) -> Self {
-        Self {
-            x: ToDevice::to_device(&self.x, device),
-            y: ToDevice::to_device(&self.y, device),
-        }
-    }
-
-    fn bytes(&self) -> u64 {
-        self.x.bytes() + self.y.bytes()
-    }
-}
-
-const DOMAINS: usize = 4;
-
-fn batches(step: usize, device: &Device) -> DomainBatches<Batch> {
-    let of_domain = |d: usize| {
-        let n = 4 + 2 * (d % 2);
-        let x = (0..4 * n).map(|k| {
-            let k = (k * (d + 2)) as f32;
-            (0.9 * step as f32 + 1.1 * d as f32 + 0.53 * k).sin()
-        });
-        let y = (0..n).map(|r| (r * (d + 1) + step) as i32 % 3);
-        let (x, y): (Vec<f32>, Vec<i32>) = (x.collect(), y.collect());
-        Batch {
-            x: Tensor::from_data(TensorData::new(x, [n, 4]), device),
-            y: Tensor::from_data(TensorData::new(y, [n]), device),
-        }
-    };
-    DomainBatches::unnamed((0..DOMAINS).map(of_domain)).unwrap()
-}
-
-/// The mini-batches in two halves.
-fn halves(domains: DomainBatches<Batch>) -> DomainBatches<MicroBatches<Batch>> {
-    domains.map(|batch| {
-        let half = batch.x.dims()[0] / 2;
-        let part = |begin: usize| {
-            let of_part = begin..begin + half;
-            let x = batch.x.clone().slice([of_part.clone()]);
-            let y = batch.y.clone().slice([of_part]);
-            (half, Batch { x, y })
-        };
-        MicroBatches::new([part(0), part(half)]).unwrap()
-    })
-}
+use common::{Server, problems};
+use of_devices::parts;
+use problems::{Batch, EVALUATIONS, Mlp, assert_close, batches, momentum};
 
 fn loss(net: &Mlp, batch: &Batch) -> Tensor<1> {
     net.loss(batch)
@@ -140,7 +95,7 @@ fn divided(devices: &[Device]) {
         let gradient = config.init_gradient().unwrap();
         let gradient = ParallelGradient::new(gradient, devices.to_vec()).unwrap();
         let by_data = training(first, |net, step| {
-            let domains = halves(batches(step, first));
+            let domains = parts(batches(step, first), 2);
             let (gradients, report) = gradient.data_parallel(net, &domains, loss).unwrap();
             (gradients, report.step)
         });
