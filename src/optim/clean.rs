@@ -166,7 +166,7 @@ impl RobustGradient {
     /// Where nothing needs the gradients one by one, joined passes are one pass.
     pub(crate) fn clean_passes<M: Module>(
         &self,
-        passes: &mut impl Passes<M>,
+        passes: &mut dyn Passes<M>,
         readback: &mut Readback,
         at: &At<'_, M>,
         at_theta: &M,
@@ -268,7 +268,7 @@ impl RobustGradient {
     /// In one pass: the mean gradient alone.
     fn clean_pass<M: Module>(
         &self,
-        passes: &mut impl Passes<M>,
+        passes: &mut dyn Passes<M>,
         readback: &mut Readback,
         at: &At<'_, M>,
         at_theta: &M,

@@ -271,8 +271,9 @@ impl RobustGradient {
         M: Module,
         L: DomainLoss<M>,
     {
-        let passes = Separate::new(domains, loss, Noise::new(&self.config, step));
-        self.run(step, model, domains, &mut InTurn(passes))
+        let mut passes = Separate::new(domains, loss, Noise::new(&self.config, step));
+        let names = domains.names().collect();
+        self.run(step, model, names, &mut InTurn(&mut passes))
     }
 
     pub(super) fn gradients_joined_of<M, B, L>(
@@ -287,19 +288,20 @@ impl RobustGradient {
         B: Concat,
         L: JoinedLoss,
     {
-        let passes = Joined::new(domains, loss, Noise::new(&self.config, step));
-        self.run(step, model, domains, &mut InTurn(passes))
+        let mut passes = Joined::new(domains, loss, Noise::new(&self.config, step));
+        let names = domains.names().collect();
+        self.run(step, model, names, &mut InTurn(&mut passes))
     }
 
     /// Steps 1 to 4.
-    pub(crate) fn run<M: Module, B>(
+    pub(crate) fn run<M: Module>(
         &self,
         step: u64,
         model: &M,
-        domains: &DomainBatches<B>,
-        rounds: &mut impl Rounds<M>,
+        names: Vec<&Arc<str>>,
+        rounds: &mut dyn Rounds<M>,
     ) -> Result<(GradientsParams, StepReport)> {
-        let weights = self.config.weights_of(domains.len())?;
+        let weights = self.config.weights_of(names.len())?;
         check_trainable(model)?;
         let lr = self.learning_rate();
         let perturbation = Perturbation::new(&self.config, model, self.config.factors(step, lr)?)?;
@@ -322,7 +324,6 @@ impl RobustGradient {
         let at_theta = displaced(model, &[]);
         let (mut clean, of_clean) = rounds.clean(self, &mut readback, &at, &at_theta, &mut sums)?;
         let lengths = [&at.perturbation.rho, &at.perturbation.gamma].map(Lengths::base);
-        let names = domains.names().collect();
         let mut readings = StepReadings::new(step, names, lengths, &weights, of_clean);
         let mut gradient = GradientsParams::new();
         if self.look_at_theta(&mut at, &mut clean, &mut readings, &mut readback)? {

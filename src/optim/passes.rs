@@ -1,4 +1,4 @@
-use std::{collections::BTreeMap, marker::PhantomData};
+use std::marker::PhantomData;
 
 use burn::{
     module::Module,
@@ -63,7 +63,8 @@ impl Noise {
 
 /// Every mini-batch by itself.
 pub(crate) struct Separate<'a, B, F, L> {
-    domains: BTreeMap<usize, (&'a str, &'a B)>,
+    /// With their numbers.
+    domains: Vec<(usize, (&'a str, &'a B))>,
     loss: F,
     noise: Noise,
     calls: usize,
@@ -99,7 +100,8 @@ where
     F: FnMut(&M, &B) -> L,
 {
     fn one(&mut self, model: &M, domain: usize) -> Result<(Tensor<1>, GradientsParams)> {
-        let Some((name, batch)) = self.domains.get(&domain).copied() else {
+        let mut domains = self.domains.iter();
+        let Some((_, (name, batch))) = domains.find(|(number, _)| *number == domain) else {
             return Err(Error::Domains {
                 rule: "be those of the mini-batches",
                 found: format!("there is none of number {domain}"),
@@ -112,18 +114,7 @@ where
     }
 
     fn sum(&mut self, model: &M, terms: &[(usize, f64)]) -> Result<PassSum> {
-        let mut passes = PassSum {
-            losses: Vec::with_capacity(terms.len()),
-            probes: Vec::with_capacity(terms.len()),
-            sum: WeightedSum::new(),
-        };
-        for &(domain, coefficient) in terms {
-            let (loss, gradient) = self.one(model, domain)?;
-            passes.losses.push(loss);
-            passes.probes.push(finite_probe(model, &gradient));
-            passes.sum.add(model, coefficient, gradient);
-        }
-        Ok(passes)
+        sum_one_by_one(self, model, terms)
     }
 
     fn joins(&self) -> bool {
@@ -133,6 +124,26 @@ where
     fn calls(&self) -> usize {
         self.calls
     }
+}
+
+/// A sum, by a pass for each of its terms.
+fn sum_one_by_one<M: Module>(
+    passes: &mut dyn Passes<M>,
+    model: &M,
+    terms: &[(usize, f64)],
+) -> Result<PassSum> {
+    let mut of_terms = PassSum {
+        losses: Vec::with_capacity(terms.len()),
+        probes: Vec::with_capacity(terms.len()),
+        sum: WeightedSum::new(),
+    };
+    for &(domain, coefficient) in terms {
+        let (loss, gradient) = passes.one(model, domain)?;
+        of_terms.losses.push(loss);
+        of_terms.probes.push(finite_probe(model, &gradient));
+        of_terms.sum.add(model, coefficient, gradient);
+    }
+    Ok(of_terms)
 }
 
 /// The mini-batches of a point as one.
@@ -179,16 +190,25 @@ impl<'a, B: Concat, F, L> Joined<'a, B, F, L> {
         self.calls += 1;
         let losses = (self.loss)(model, &batch).losses(terms.len(), &names);
         self.last = Some((domains, batch));
-        let losses = losses?;
-        let coefficients: Vec<f64> = terms.iter().map(|(_, coefficient)| *coefficient).collect();
-        let data = TensorData::new(coefficients, [terms.len()]);
-        let weighted = losses.clone() * Tensor::from_data(data, (&losses.device(), losses.dtype()));
-        let gradient = GradientsParams::from_grads(weighted.sum().backward(), model);
-        let losses = losses.inner();
-        (losses.clone().narrow(0, 0, 1), gradient)
-            .differentiate(model, &names)
-            .map(|(_, gradient)| (losses, in_order(model, gradient)))
+        differentiate_sum(model, losses?, terms, &names)
     }
+}
+
+/// The domains' losses, and the gradient of their sum with the coefficients.
+fn differentiate_sum<M: Module>(
+    model: &M,
+    losses: Tensor<1>,
+    terms: &[(usize, f64)],
+    names: &str,
+) -> Result<(Tensor<1>, GradientsParams)> {
+    let coefficients: Vec<f64> = terms.iter().map(|(_, coefficient)| *coefficient).collect();
+    let data = TensorData::new(coefficients, [terms.len()]);
+    let weighted = losses.clone() * Tensor::from_data(data, (&losses.device(), losses.dtype()));
+    let gradient = GradientsParams::from_grads(weighted.sum().backward(), model);
+    let losses = losses.inner();
+    (losses.clone().narrow(0, 0, 1), gradient)
+        .differentiate(model, names)
+        .map(|(_, gradient)| (losses, in_order(model, gradient)))
 }
 
 impl<M, B, L, F> Passes<M> for Joined<'_, B, F, L>

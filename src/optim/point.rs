@@ -198,7 +198,7 @@ impl RobustGradient {
     /// The points and the gradients there, but for those that have been evaluated.
     pub(crate) fn passes_at_points<M: Module>(
         &self,
-        passes: &mut impl Passes<M>,
+        passes: &mut dyn Passes<M>,
         readback: &mut Readback,
         at: &At<'_, M>,
         clean: &mut Clean,
@@ -217,7 +217,7 @@ impl RobustGradient {
     /// of the point that all share.
     pub(super) fn ascend_at_once<M: Module>(
         &self,
-        passes: &mut impl Passes<M>,
+        passes: &mut dyn Passes<M>,
         readback: &mut Readback,
         at: &At<'_, M>,
         clean: &mut Clean,
@@ -239,7 +239,7 @@ impl RobustGradient {
     /// A domain's clean gradient once more, for its ascent. Running statistics are those of a copy.
     fn take_again<M: Module>(
         &self,
-        passes: &mut impl Passes<M>,
+        passes: &mut dyn Passes<M>,
         at: &At<'_, M>,
         clean: &mut Clean,
         domain: usize,
@@ -256,7 +256,7 @@ impl RobustGradient {
     /// A point and the gradients there.
     fn ascend<M: Module>(
         &self,
-        passes: &mut impl Passes<M>,
+        passes: &mut dyn Passes<M>,
         readback: &mut Readback,
         at: &At<'_, M>,
         clean: &mut Clean,
@@ -288,7 +288,7 @@ impl RobustGradient {
     /// The gradients at one point.
     fn passes_at<M: Module>(
         &self,
-        passes: &mut impl Passes<M>,
+        passes: &mut dyn Passes<M>,
         readback: &mut Readback,
         at: &At<'_, M>,
         place: &Place<'_, M>,

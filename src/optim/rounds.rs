@@ -11,6 +11,9 @@ use super::{
 use crate::Result;
 
 /// The two rounds of passes of a step, wherever they run.
+///
+/// A step goes by `dyn`, as by `dyn Passes`: but for the calls of its closure, it is compiled once for a
+/// model, not once for every closure.
 pub(crate) trait Rounds<M: Module> {
     /// How the clean gradients are held.
     fn held(&self, gradient: &RobustGradient, at: &At<'_, M>) -> Held;
@@ -41,9 +44,9 @@ pub(crate) trait Rounds<M: Module> {
 }
 
 /// One pass after the other, on the model's device.
-pub(crate) struct InTurn<P>(pub P);
+pub(crate) struct InTurn<'a, M: Module>(pub &'a mut dyn Passes<M>);
 
-impl<M: Module, P: Passes<M>> Rounds<M> for InTurn<P> {
+impl<M: Module> Rounds<M> for InTurn<'_, M> {
     fn held(&self, gradient: &RobustGradient, at: &At<'_, M>) -> Held {
         gradient.held(at)
     }
@@ -56,7 +59,7 @@ impl<M: Module, P: Passes<M>> Rounds<M> for InTurn<P> {
         at_theta: &M,
         sums: &mut Sums,
     ) -> Result<(Clean, CleanReadings)> {
-        gradient.clean_passes(&mut self.0, readback, at, at_theta, sums)
+        gradient.clean_passes(self.0, readback, at, at_theta, sums)
     }
 
     fn at_points(
@@ -67,7 +70,7 @@ impl<M: Module, P: Passes<M>> Rounds<M> for InTurn<P> {
         clean: &mut Clean,
         sums: &mut Sums,
     ) -> Result<()> {
-        gradient.passes_at_points(&mut self.0, readback, at, clean, sums)
+        gradient.passes_at_points(self.0, readback, at, clean, sums)
     }
 
     fn calls(&self) -> usize {

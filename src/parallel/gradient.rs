@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use burn::{module::Module, optim::GradientsParams, tensor::Device};
 use serde::Serialize;
 
@@ -123,7 +125,12 @@ impl ParallelGradient {
         let batches: Vec<&B> = domains.iter().map(|(_, batch)| batch).collect();
         let step = self.step_of(domains);
         let division = self.division(model, &names, &loss, step)?;
-        self.run(step, model, domains, division.by_domain(&batches))
+        self.run(
+            step,
+            model,
+            domains.names().collect(),
+            division.by_domain(&batches),
+        )
     }
 
     /// Data-parallel with synchronised ascents: each device has a part of every domain's
@@ -160,7 +167,7 @@ impl ParallelGradient {
                 division.hold(device, domain, share, part);
             }
         }
-        self.run(step, model, domains, division)
+        self.run(step, model, domains.names().collect(), division)
     }
 
     /// The number of a step.
@@ -206,11 +213,11 @@ impl ParallelGradient {
         Ok(Division::new(&self.devices, first, names, loss, noise))
     }
 
-    fn run<M, B, D, F, L>(
+    fn run<M, B, F, L>(
         &self,
         step: u64,
         model: &M,
-        domains: &DomainBatches<D>,
+        names: Vec<&Arc<str>>,
         mut division: Division<'_, M, B, F>,
     ) -> Result<(GradientsParams, ParallelReport)>
     where
@@ -219,7 +226,7 @@ impl ParallelGradient {
         F: Fn(&M, &B) -> L + Sync,
         L: DomainLoss<M>,
     {
-        let (gradients, step) = self.gradient.run(step, model, domains, &mut division)?;
+        let (gradients, step) = self.gradient.run(step, model, names, &mut division)?;
         let traffic = division.traffic;
         Ok((gradients, ParallelReport { step, traffic }))
     }
