@@ -34,7 +34,9 @@ const STEPS: usize = 20;
 const TOLERANCE: f64 = 1e-4;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
+    let mut arguments = Arguments::from_args();
+    // A device is one queue: threads that fill it together only wait for it, at the cost of its own.
+    arguments.test_threads.get_or_insert(1);
     let device = Device::wgpu_options().init();
     if let Err(error) = &device {
         eprintln!("ignored: there is no wgpu device here ({error:?})");

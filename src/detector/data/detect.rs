@@ -204,33 +204,3 @@ impl FaceDetector {
         Ok(Some(imageops::resize(&square, size, size, filter)))
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_model_or_a_damaged_one() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("model.bin");
-        let config = FaceDetectorConfig::new(path.clone());
-        let said = || config.init().unwrap_err().to_string();
-        assert!(said().contains("model.bin: cannot be used"));
-        std::fs::write(&path, "short").unwrap();
-        assert!(said().contains("5 bytes"));
-        std::fs::write(&path, vec![7; MODEL_BYTES as usize]).unwrap();
-        assert!(said().contains("damaged") && said().contains("seeta_fd_frontal_v1.0.bin"));
-    }
-
-    #[test]
-    fn settings_out_of_range_are_named() {
-        let new = || FaceDetectorConfig::new("model.bin".into());
-        for (config, field) in [
-            (new().with_smallest(19), "smallest"),
-            (new().with_threshold(f64::NAN), "threshold"),
-            (new().with_margin(0.5), "margin"),
-        ] {
-            assert!(config.init().unwrap_err().to_string().starts_with(field));
-        }
-    }
-}
