@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use burn::{
     module::Module,
     optim::GradientsParams,
@@ -28,7 +30,7 @@ use crate::{
 
 /// A step divided among devices.
 pub(super) struct Division<'a, M, B, F> {
-    names: &'a [&'a str],
+    pub names: &'a [&'a Arc<str>],
     /// All mini-batches, where every one is held by one device as a whole, which then is the one
     /// for its points; `None` where every device holds a part of every mini-batch.
     whole: Option<&'a [&'a B]>,
@@ -47,7 +49,7 @@ impl<'a, M: Module, B: ToDevice, F> Division<'a, M, B, F> {
     pub fn new(
         devices: &[Device],
         first: Device,
-        names: &'a [&'a str],
+        names: &'a [&'a Arc<str>],
         loss: &'a F,
         noise: Noise,
     ) -> Self {

@@ -121,16 +121,11 @@ impl ParallelGradient {
                 found: format!("there are {} for {}", domains.len(), self.devices.len()),
             });
         }
-        let names: Vec<&str> = domains.names().map(|name| &**name).collect();
+        let names: Vec<&Arc<str>> = domains.names().collect();
         let batches: Vec<&B> = domains.iter().map(|(_, batch)| batch).collect();
         let step = self.step_of(domains);
         let division = self.division(model, &names, &loss, step)?;
-        self.run(
-            step,
-            model,
-            domains.names().collect(),
-            division.by_domain(&batches),
-        )
+        self.run(step, model, division.by_domain(&batches))
     }
 
     /// Data-parallel with synchronised ascents: each device has a part of every domain's
@@ -159,7 +154,7 @@ impl ParallelGradient {
         L: DomainLoss<M>,
     {
         self.check_parts(domains)?;
-        let names: Vec<&str> = domains.names().map(|name| &**name).collect();
+        let names: Vec<&Arc<str>> = domains.names().collect();
         let step = self.step_of(domains);
         let mut division = self.division(model, &names, &loss, step)?;
         for (domain, (_, parts)) in domains.iter().enumerate() {
@@ -167,7 +162,7 @@ impl ParallelGradient {
                 division.hold(device, domain, share, part);
             }
         }
-        self.run(step, model, domains.names().collect(), division)
+        self.run(step, model, division)
     }
 
     /// The number of a step.
@@ -204,7 +199,7 @@ impl ParallelGradient {
     fn division<'a, M: Module, B: ToDevice, F>(
         &self,
         model: &M,
-        names: &'a [&'a str],
+        names: &'a [&'a Arc<str>],
         loss: &'a F,
         step: u64,
     ) -> Result<Division<'a, M, B, F>> {
@@ -217,7 +212,6 @@ impl ParallelGradient {
         &self,
         step: u64,
         model: &M,
-        names: Vec<&Arc<str>>,
         mut division: Division<'_, M, B, F>,
     ) -> Result<(GradientsParams, ParallelReport)>
     where
@@ -226,6 +220,7 @@ impl ParallelGradient {
         F: Fn(&M, &B) -> L + Sync,
         L: DomainLoss<M>,
     {
+        let names = division.names.to_vec();
         let (gradients, step) = self.gradient.run(step, model, names, &mut division)?;
         let traffic = division.traffic;
         Ok((gradients, ParallelReport { step, traffic }))

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use burn::{
     module::Module,
@@ -25,7 +25,7 @@ use crate::{
 
 /// What all passes of a step share.
 pub(super) struct Call<'a, F> {
-    pub names: &'a [&'a str],
+    pub names: &'a [&'a Arc<str>],
     pub loss: &'a F,
     pub noise: Noise,
 }
@@ -169,7 +169,7 @@ impl<M: Module, B: ToDevice> Worker<M, B> {
         let batches = held.chain(&self.lent);
         let named = batches.filter_map(|(domain, batch)| {
             let name = call.names.get(*domain)?;
-            Some((*domain, (*name, batch)))
+            Some((*domain, (&***name, batch)))
         });
         Separate::of(named, call.loss, call.noise)
     }
