@@ -17,7 +17,7 @@ use super::{
     difference::Aligning,
     evaluation::{Plan, Point, PointAscent},
     group::{Lengths, Perturbation},
-    passes::{Joined, Noise, Separate},
+    passes::{Joined, Noise, Passes, Separate},
     point::{At, Sums},
     readback::Readback,
     rounds::{InTurn, Rounds},
@@ -235,7 +235,7 @@ impl RobustGradient {
         M: Module,
         L: DomainLoss<M>,
     {
-        let step = domains.step().unwrap_or_else(|| self.steps());
+        let step = self.step_of(domains);
         self.gradients_of(step, model, domains, loss)
     }
 
@@ -256,8 +256,13 @@ impl RobustGradient {
         B: Concat,
         L: JoinedLoss,
     {
-        let step = domains.step().unwrap_or_else(|| self.steps());
+        let step = self.step_of(domains);
         self.gradients_joined_of(step, model, domains, loss)
+    }
+
+    /// The number of the step on these batches.
+    pub(crate) fn step_of<B>(&self, domains: &DomainBatches<B>) -> u64 {
+        domains.step().unwrap_or_else(|| self.steps())
     }
 
     pub(crate) fn gradients_of<M, B, L>(
@@ -272,8 +277,7 @@ impl RobustGradient {
         L: DomainLoss<M>,
     {
         let mut passes = Separate::new(domains, loss, Noise::new(&self.config, step));
-        let names = domains.names().collect();
-        self.run(step, model, names, &mut InTurn(&mut passes))
+        self.gradients_by(step, model, domains.names().collect(), &mut passes)
     }
 
     pub(super) fn gradients_joined_of<M, B, L>(
@@ -289,8 +293,18 @@ impl RobustGradient {
         L: JoinedLoss,
     {
         let mut passes = Joined::new(domains, loss, Noise::new(&self.config, step));
-        let names = domains.names().collect();
-        self.run(step, model, names, &mut InTurn(&mut passes))
+        self.gradients_by(step, model, domains.names().collect(), &mut passes)
+    }
+
+    /// By these passes over the mini-batches of domains of these names.
+    pub(crate) fn gradients_by<M: Module>(
+        &self,
+        step: u64,
+        model: &M,
+        names: Vec<&Arc<str>>,
+        passes: &mut dyn Passes<M>,
+    ) -> Result<(GradientsParams, StepReport)> {
+        self.run(step, model, names, &mut InTurn(passes))
     }
 
     /// Steps 1 to 4.

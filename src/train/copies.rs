@@ -1,5 +1,5 @@
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread::{self, ThreadId},
 };
@@ -67,5 +67,53 @@ impl Copies {
 
     fn lock(&self) -> MutexGuard<'_, Siblings> {
         self.siblings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The running statistics of replicas: each has its own from step to step, in the thread that it is trained in, and
+/// the model those of the first device's.
+///
+/// All of them share the model's, since burn's copies do.
+#[derive(Clone, Default)]
+pub(super) struct OwnStatistics(Arc<Mutex<Owned>>);
+
+#[derive(Default)]
+struct Owned {
+    /// What all begin with.
+    first: Option<RunningStatistics>,
+    by_thread: HashMap<ThreadId, Option<RunningStatistics>>,
+}
+
+impl OwnStatistics {
+    /// A copy of a model, one of so many replicas, with the replica's running statistics.
+    pub fn isolate<M: Module>(&self, model: &M, replicas: usize) -> M {
+        // `train` gives the copy running statistics of its own.
+        let copy = model.clone().train();
+        let mut owned = self.lock();
+        let thread = thread::current().id();
+        let is_new = !owned.by_thread.contains_key(&thread);
+        if is_new && owned.by_thread.len() >= replicas {
+            // Another training, in threads of its own.
+            *owned = Owned::default();
+        }
+        let Owned { first, by_thread } = &mut *owned;
+        let first = first.get_or_insert_with(|| RunningStatistics::of(model));
+        let own = by_thread.entry(thread).or_default().as_ref();
+        own.unwrap_or(first).write_to(&copy);
+        copy
+    }
+
+    /// Keeps what the copy is left with, for the model as well where it is on the first device.
+    pub fn settle<M: Module>(&self, copy: &M, model: &M, is_first: bool) {
+        let own = RunningStatistics::of(copy);
+        if is_first {
+            own.write_to(model);
+        }
+        let thread = thread::current().id();
+        self.lock().by_thread.insert(thread, Some(own));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Owned> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -3,53 +3,209 @@ use burn::{
     optim::GradientsParams,
     tensor::{
         Device, Tensor,
-        distributed::{ReduceOperation, all_reduce},
+        distributed::{CollectiveTensor, ReduceOperation, all_reduce},
     },
 };
 
 use crate::{
-    gradient::{OnParameter, for_each_parameter},
+    Result,
+    gradient::{OnParameter, WeightedSum, for_each_parameter, widen},
+    optim::passes::{PassSum, Passes},
     perturbation::unmarked_leaf_like,
 };
 
-/// What the replicas of a model share under `ExecutionStrategy::ddp`, where burn brings together the
-/// gradients of every backward pass on the workers' models by a collective operation.
+/// What the replicas of a model share under `ExecutionStrategy::ddp`, and on which devices they are.
+///
+/// What they share comes together in all-reduces that this crate asks for. burn has a way of its own, by which a backward pass on a
+/// worker's model brings its gradients together; it is made for one such pass a step: of several
+/// on the same parameters it brings those of the first together alone (burn 0.22), and while one replica is in
+/// it, others wait. All passes are therefore made on copies that it does not see.
+///
+/// Running statistics are those of a replica's own mini-batches; the trained model has those of the first device's.
+///
+/// Every replica must have as many steps: one that has a step more waits for the others in it. So the
+/// loader's steps have to be a multiple of the number of devices.
 #[derive(Debug, Clone)]
-pub enum Replicas {
+pub struct Replicas {
+    devices: Vec<Device>,
+    operation: ReduceOperation,
+    synchronised: bool,
+}
+
+impl Replicas {
     /// m-sharpness: every replica climbs the losses of its own mini-batches, and $G$ is what the replicas
-    /// bring together, in one all-reduce a step. As under `ExecutionStrategy::multi`.
+    /// bring together, in one all-reduce a step of every parameter. As under `ExecutionStrategy::multi`.
     ///
-    /// A replica that skips its step, or meets an error, takes part with zeros: the others wait for it.
-    /// A parameter without a gradient has zeros as well.
-    MSharpness {
-        /// The strategy's.
-        devices: Vec<Device>,
-        /// Whether gradients are averaged, or added up as under `multi`.
-        operation: ReduceOperation,
-    },
-    /// The ascents are those of all replicas' mini-batches: the gradient of every pass is brought
-    /// together, in as many all-reduces a step as [`calls`](crate::optim::Passes::calls), so that all
-    /// replicas are at the same points and have the same $G$.
+    /// A replica that skips its step, or meets an error, takes part with zeros: the others wait for it. So does a
+    /// parameter without a gradient.
     ///
-    /// Losses stay those of a replica: a method that goes by them (GroupDRO, V-REx, DISAM) would lead the
-    /// replicas apart. All must make the same passes: an error on one of them is a panic, for which burn ends
-    /// the training.
-    Synchronised,
+    /// * `devices`: the strategy's.
+    /// * `operation`: whether gradients are averaged, or added up as under `multi`.
+    pub fn m_sharpness(devices: Vec<Device>, operation: ReduceOperation) -> Self {
+        Self {
+            devices,
+            operation,
+            synchronised: false,
+        }
+    }
+
+    /// The ascents are those of all replicas' mini-batches: a domain's loss is the mean of the replicas' losses (or
+    /// their sum), and its gradient, at every point, that of this loss. All replicas are at the same points, find
+    /// the same $G$, and report the same numbers; with the mean, and as many rows on every replica, it
+    /// is the step of one device on all rows.
+    ///
+    /// That is an all-reduce of every parameter, and one of a few numbers, for the gradient of each domain at $\theta$ and
+    /// for that of each point. A parameter without a gradient has zeros.
+    /// All replicas make the same passes: where one skips its step, all do. Batches have to be
+    /// [numbered](crate::domain::DomainBatches::with_step), as those of the domain data loader are. An error on one of
+    /// them is a panic, for which burn ends the training.
+    ///
+    /// * `devices`: the strategy's.
+    /// * `operation`: whether losses and gradients are averaged or added up.
+    pub fn synchronised(devices: Vec<Device>, operation: ReduceOperation) -> Self {
+        Self {
+            devices,
+            operation,
+            synchronised: true,
+        }
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.devices.len()
+    }
+
+    /// Whether this is the replica on the first device.
+    pub(super) fn is_first<M: Module>(&self, model: &M) -> bool {
+        let first = self.devices.first().map(|it| it.clone().inner());
+        first.is_some_and(|first| Marked::of(model).0 == Some(first))
+    }
+
+    pub(super) fn are_synchronised(&self) -> bool {
+        self.synchronised
+    }
+
+    /// A gradient brought together with those of the other replicas. A parameter without one has zeros.
+    pub(super) fn met<M: Module>(&self, model: &M, gradient: GradientsParams) -> GradientsParams {
+        /// All of them are under way before the first is waited for.
+        struct Launch<'a> {
+            gradient: GradientsParams,
+            replicas: &'a Replicas,
+            resolve: Vec<Resolve>,
+        }
+
+        impl OnParameter for Launch<'_> {
+            fn on<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                if !param.is_require_grad() {
+                    return;
+                }
+                let id = param.id;
+                let zeros = || param.val().inner().zeros_like();
+                let gradient = self.gradient.remove::<D>(id).unwrap_or_else(zeros);
+                let reduced = self.replicas.all_reduce(gradient);
+                (self.resolve).push(Box::new(move |met| met.register(id, reduced.resolve())));
+            }
+        }
+
+        let mut launch = Launch {
+            gradient,
+            replicas: self,
+            resolve: Vec::new(),
+        };
+        for_each_parameter(model, &mut launch);
+        let mut met = GradientsParams::new();
+        for resolve in launch.resolve {
+            resolve(&mut met);
+        }
+        met
+    }
+
+    /// Numbers of shape `[1]` brought together with those of the other replicas.
+    fn met_numbers(&self, numbers: Vec<Tensor<1>>) -> Vec<Tensor<1>> {
+        let count = numbers.len();
+        let mut numbers = numbers.into_iter().map(widen);
+        let Some(first) = numbers.next() else {
+            return Vec::new();
+        };
+        let dtype = first.dtype();
+        let alike = std::iter::once(first).chain(numbers.map(|number| number.cast(dtype)));
+        let met = self.all_reduce(Tensor::cat(alike.collect(), 0)).resolve();
+        (0..count).map(|it| met.clone().narrow(0, it, 1)).collect()
+    }
+
+    fn all_reduce<const D: usize>(&self, tensor: Tensor<D>) -> CollectiveTensor<D> {
+        let devices = self.devices.iter().map(|it| it.clone().inner());
+        all_reduce(tensor, self.operation, devices.collect())
+    }
+}
+
+/// Waits for a parameter's gradient and registers it.
+type Resolve = Box<dyn FnOnce(&mut GradientsParams)>;
+
+/// Passes whose losses and gradients are those of all replicas.
+pub(super) struct Synchronised<'a, M: Module> {
+    pub passes: &'a mut dyn Passes<M>,
+    pub replicas: &'a Replicas,
+}
+
+impl<M: Module> Passes<M> for Synchronised<'_, M> {
+    fn one(&mut self, model: &M, domain: usize) -> Result<(Tensor<1>, GradientsParams)> {
+        let (loss, gradient) = self.passes.one(model, domain)?;
+        let gradient = self.replicas.met(model, gradient);
+        let losses = self.replicas.met_numbers(vec![loss.clone()]);
+        Ok((losses.into_iter().next().unwrap_or(loss), gradient))
+    }
+
+    fn sum(&mut self, model: &M, terms: &[(usize, f64)]) -> Result<PassSum> {
+        let of_this = self.passes.sum(model, terms)?;
+        let WeightedSum { unit, sum } = of_this.sum;
+        let sum = self.replicas.met(model, sum);
+        let mut numbers = of_this.losses;
+        let count = numbers.len();
+        // All replicas see what one of them would skip its step for.
+        if let Some(zero) = numbers.first().map(Tensor::zeros_like) {
+            let probes = of_this.probes.into_iter();
+            numbers.extend(probes.map(|probe| probe.unwrap_or_else(|| zero.clone())));
+        }
+        let mut losses = self.replicas.met_numbers(numbers);
+        let probes = losses.split_off(count);
+        Ok(PassSum {
+            losses,
+            probes: probes.into_iter().map(Some).collect(),
+            sum: WeightedSum { unit, sum },
+        })
+    }
+
+    fn joins(&self) -> bool {
+        self.passes.joins()
+    }
+
+    fn calls(&self) -> usize {
+        self.passes.calls()
+    }
 }
 
 /// Whether backward passes on the model bring its gradients together with those of other replicas.
 pub(super) fn is_replica<M: Module>(model: &M) -> bool {
-    struct Marked(bool);
+    Marked::of(model).0.is_some()
+}
 
-    impl ModuleVisitor for Marked {
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            self.0 |= param.is_require_grad() && param.val().is_distributed();
+/// The device of the parameters whose gradients backward passes bring together.
+struct Marked(Option<Device>);
+
+impl Marked {
+    fn of<M: Module>(model: &M) -> Self {
+        let mut marked = Self(None);
+        model.visit(&mut marked);
+        marked
+    }
+}
+
+impl ModuleVisitor for Marked {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if self.0.is_none() && param.is_require_grad() && param.val().is_distributed() {
+            self.0 = Some(param.val().device().inner());
         }
     }
-
-    let mut marked = Marked(false);
-    model.visit(&mut marked);
-    marked.0
 }
 
 /// The model with parameters whose gradients stay where they are.
@@ -68,55 +224,4 @@ pub(super) fn apart<M: Module>(model: M) -> M {
     }
 
     model.map(&mut Unmark)
-}
-
-/// Waits for a parameter's gradient and registers it.
-type Resolve = Box<dyn FnOnce(&mut GradientsParams)>;
-
-/// Brings a step's gradient together with those of the other replicas.
-///
-/// burn's own way, a backward pass on marked parameters, is none here: while one replica is in it, another's
-/// passes would wait for it, and it for them.
-pub(super) fn all_reduced<M: Module>(
-    model: &M,
-    gradient: GradientsParams,
-    devices: &[Device],
-    operation: ReduceOperation,
-) -> GradientsParams {
-    /// All of them are under way before the first is waited for.
-    struct Launch {
-        gradient: GradientsParams,
-        devices: Vec<Device>,
-        operation: ReduceOperation,
-        resolve: Vec<Resolve>,
-    }
-
-    impl OnParameter for Launch {
-        fn on<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            if !param.is_require_grad() {
-                return;
-            }
-            let id = param.id;
-            let zeros = || param.val().inner().zeros_like();
-            let gradient = self.gradient.remove::<D>(id).unwrap_or_else(zeros);
-            let reduced = all_reduce(gradient, self.operation, self.devices.clone());
-            (self.resolve).push(Box::new(move |met| met.register(id, reduced.resolve())));
-        }
-    }
-
-    let mut launch = Launch {
-        gradient,
-        devices: devices
-            .iter()
-            .map(|device| device.clone().inner())
-            .collect(),
-        operation,
-        resolve: Vec::new(),
-    };
-    for_each_parameter(model, &mut launch);
-    let mut met = GradientsParams::new();
-    for resolve in launch.resolve {
-        resolve(&mut met);
-    }
-    met
 }

@@ -17,13 +17,16 @@ use burn_std::ExecutionError;
 
 use super::{
     StepInput,
-    copies::Copies,
-    replicas::{Replicas, all_reduced, apart, is_replica},
+    copies::{Copies, OwnStatistics},
+    replicas::{Replicas, Synchronised, apart, is_replica},
 };
 use crate::{
     Error, Result,
     domain::{Concat, DomainBatches, JoinedBatch},
-    optim::{DomainLoss, JoinedLoss, RobustGradient, StepReport},
+    optim::{
+        DomainLoss, JoinedLoss, RobustGradient, StepReport,
+        passes::{Joined, Noise, Passes, Separate},
+    },
 };
 
 /// What a model of burn-train computes its training step with.
@@ -39,6 +42,7 @@ pub struct RobustTrainStep {
     error: Arc<Mutex<Met>>,
     copies: Copies,
     replicas: Option<Replicas>,
+    own: OwnStatistics,
 }
 
 impl RobustTrainStep {
@@ -51,6 +55,7 @@ impl RobustTrainStep {
             error: Arc::default(),
             copies: Copies::default(),
             replicas: None,
+            own: OwnStatistics::default(),
         }
     }
 
@@ -84,7 +89,8 @@ impl RobustTrainStep {
         M: Module,
         L: DomainLoss<M>,
     {
-        self.run(model, |copy| self.gradient.gradients(copy, domains, loss))
+        let noise = Noise::new(self.gradient.config(), self.gradient.step_of(domains));
+        self.run(model, domains, &mut Separate::new(domains, loss, noise))
     }
 
     /// As [`step`](Self::step), with joined passes: see
@@ -104,8 +110,8 @@ impl RobustTrainStep {
         B: Concat,
         L: JoinedLoss,
     {
-        let joined = |copy: &M| self.gradient.gradients_joined(copy, domains, loss);
-        self.run(model, joined)
+        let noise = Noise::new(self.gradient.config(), self.gradient.step_of(domains));
+        self.run(model, domains, &mut Joined::new(domains, loss, noise))
     }
 
     /// The error that has stopped the training.
@@ -120,10 +126,11 @@ impl RobustTrainStep {
         &self.gradient
     }
 
-    fn run<M: Module>(
+    fn run<M: Module, B>(
         &self,
         model: &M,
-        passes: impl FnOnce(&M) -> Result<(GradientsParams, StepReport)>,
+        domains: &DomainBatches<B>,
+        passes: &mut dyn Passes<M>,
     ) -> TrainOutput<StepOutput> {
         let marked = is_replica(model);
         let replicas = self.replicas.as_ref().filter(|_| marked);
@@ -137,17 +144,19 @@ impl RobustTrainStep {
             });
             None
         } else {
-            let copy = self.copies.isolate(model);
             let copy = match replicas {
-                Some(Replicas::MSharpness { .. }) => apart(copy),
-                Some(Replicas::Synchronised) | None => copy,
+                Some(replicas) => apart(self.own.isolate(model, replicas.count())),
+                None => self.copies.isolate(model),
             };
-            let found = passes(&copy).map_err(|error| self.stop(error)).ok();
-            if found
-                .as_ref()
-                .is_some_and(|(_, report)| !report.is_skipped())
-            {
-                self.copies.settle(&copy, model);
+            let found = self.passes(&copy, domains, passes, replicas);
+            let found = found.map_err(|error| self.stop(error)).ok();
+            match (&found, replicas) {
+                (None, _) => {}
+                (Some((_, report)), _) if report.is_skipped() => {}
+                (Some(_), Some(replicas)) => {
+                    (self.own).settle(&copy, model, replicas.is_first(model));
+                }
+                (Some(_), None) => self.copies.settle(&copy, model),
             }
             found
         };
@@ -157,14 +166,33 @@ impl RobustTrainStep {
         };
         let grads = match replicas {
             // Whatever has come of this replica's passes: the others wait for it.
-            Some(Replicas::MSharpness { devices, operation }) => {
-                all_reduced(model, grads, devices, *operation)
-            }
-            Some(Replicas::Synchronised) if report.is_none() => self.leave(),
-            Some(Replicas::Synchronised) | None => grads,
+            Some(replicas) if !replicas.are_synchronised() => replicas.met(model, grads),
+            Some(_) if report.is_none() => self.leave(),
+            Some(_) | None => grads,
         };
         let item = StepOutput { report };
         TrainOutput { grads, item }
+    }
+
+    fn passes<M: Module, B>(
+        &self,
+        copy: &M,
+        domains: &DomainBatches<B>,
+        passes: &mut dyn Passes<M>,
+        replicas: Option<&Replicas>,
+    ) -> Result<(GradientsParams, StepReport)> {
+        let names = domains.names().collect();
+        let Some(replicas) = replicas.filter(|it| it.are_synchronised()) else {
+            let step = self.gradient.step_of(domains);
+            return self.gradient.gradients_by(step, copy, names, passes);
+        };
+        // Counted by the clones together, it would be another one on every replica.
+        let step = domains.step().ok_or_else(|| Error::Domains {
+            rule: "carry the number of their step, `DomainBatches::with_step`, where replicas are synchronised",
+            found: "they carry none".into(),
+        })?;
+        let passes = &mut Synchronised { passes, replicas };
+        self.gradient.gradients_by(step, copy, names, passes)
     }
 
     /// Ends the worker of a replica whose passes the others wait for.

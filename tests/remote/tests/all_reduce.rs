@@ -5,7 +5,11 @@ use std::{
     thread,
 };
 
-use burn::{tensor::distributed::ReduceOperation, train::Interrupter};
+use burn::{
+    module::Module,
+    tensor::{Device, distributed::ReduceOperation},
+    train::Interrupter,
+};
 use log::{LevelFilter, Log, Metadata, Record};
 use roga::{
     optim::RobustGradientAlignmentConfig as Config,
@@ -38,28 +42,24 @@ impl Log for AllReduces {
 
 static ALL_REDUCES: AllReduces = AllReduces(AtomicUsize::new(0));
 
-/// Of a worker that skips its step as well, and of none of its passes. They are asked for; no backend of a CPU can make them, so that the devices are lost by them.
-#[test]
-fn a_step_has_one_all_reduce_of_every_parameter() {
-    log::set_logger(&ALL_REDUCES).unwrap();
-    log::set_max_level(LevelFilter::Trace);
-    let server = Server::start(2);
-    let devices = [server.device(0), server.device(1)];
-    let replicas = Replicas::MSharpness {
-        devices: devices.to_vec(),
-        operation: ReduceOperation::Mean,
-    };
-    let workers = devices.into_iter().zip([1.0, f32::NAN]);
+fn asked_for(
+    replicas: &Replicas,
+    devices: &[Device],
+    factors: [f32; 2],
+) -> (Vec<(usize, bool)>, usize) {
+    let before = ALL_REDUCES.0.load(Ordering::SeqCst);
+    let net = Mlp::new(&Device::flex().autodiff());
+    let workers = devices.iter().cloned().zip(factors);
     let workers = workers.map(|(device, factor)| {
-        let replicas = replicas.clone();
+        let (net, replicas) = (net.clone(), replicas.clone());
         thread::spawn(move || {
-            let domains = batches(0, &device);
+            let domains = batches(0, &device).with_step(0);
             let config = Config::new().with_rho(0.3);
             let gradient = config.init_gradient().unwrap();
             let robust = RobustTrainStep::new(gradient, Interrupter::new());
             let robust = robust.with_replicas(replicas);
             let output = robust.step(
-                &marked(Mlp::new(&device)),
+                &marked(net.fork(&device)),
                 &domains,
                 |net: &Mlp, batch: &Batch| {
                     assert!(!net.first.weight.val().is_distributed());
@@ -72,6 +72,32 @@ fn a_step_has_one_all_reduce_of_every_parameter() {
     });
     let workers: Vec<_> = workers.collect();
     let reports = workers.into_iter().map(|worker| worker.join().unwrap());
-    assert_eq!(reports.collect::<Vec<_>>(), [(12, false), (12, true)]);
-    assert_eq!(ALL_REDUCES.0.load(Ordering::SeqCst), 2 * 4);
+    let reports = reports.collect();
+    (reports, ALL_REDUCES.0.load(Ordering::SeqCst) - before)
+}
+
+/// The parameters are four; m-sharp replicas bring $G$ together alone, whatever becomes of a step, synchronised
+/// ones the gradients of three clean passes and at three points, and a handful of numbers with each.
+#[test]
+fn replicas_ask_for_an_all_reduce_a_step_or_a_point() {
+    log::set_logger(&ALL_REDUCES).unwrap();
+    log::set_max_level(LevelFilter::Trace);
+    let server = Server::with_all_reduce(2);
+    let devices = [server.device(0), server.device(1)];
+    let mean = ReduceOperation::Mean;
+    let m_sharp = Replicas::m_sharpness(devices.to_vec(), mean);
+    let synchronised = Replicas::synchronised(devices.to_vec(), mean);
+    let done = (12, false);
+    assert_eq!(
+        asked_for(&m_sharp, &devices, [1.0, 1.0]),
+        (vec![done, done], 2 * 4)
+    );
+    assert_eq!(
+        asked_for(&m_sharp, &devices, [1.0, f32::NAN]),
+        (vec![done, (12, true)], 2 * 4)
+    );
+    assert_eq!(
+        asked_for(&synchronised, &devices, [1.0, 1.0]),
+        (vec![done, done], 2 * (3 + 3) * (4 + 1))
+    );
 }

@@ -21,9 +21,20 @@ pub struct Server {
 }
 
 impl Server {
+    #[allow(dead_code)]
     pub fn start(devices: usize) -> Self {
+        Self::with_arguments(&[&devices.to_string()])
+    }
+
+    /// Of devices that can have collectives.
+    #[allow(dead_code)]
+    pub fn with_all_reduce(devices: usize) -> Self {
+        Self::with_arguments(&[&devices.to_string(), "all-reduce"])
+    }
+
+    fn with_arguments(arguments: &[&str]) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_roga-remote"))
-            .arg(devices.to_string())
+            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -54,7 +65,7 @@ impl Drop for Server {
 
 /// A net as a worker under `ExecutionStrategy::ddp` has it.
 #[allow(dead_code)]
-pub fn marked(net: problems::Mlp) -> problems::Mlp {
+pub fn marked<M: Module>(net: M) -> M {
     struct Mark;
 
     impl ModuleMapper for Mark {
