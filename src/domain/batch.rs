@@ -19,6 +19,8 @@ use crate::{Error, Result};
 pub struct DomainBatches<B> {
     domains: Vec<(Arc<str>, B)>,
     step: Option<u64>,
+    /// The steps of an epoch of the loader's slice that they are of, and those of the longest slice, where that has more.
+    shorter: Option<[u64; 2]>,
 }
 
 impl<B> DomainBatches<B> {
@@ -36,6 +38,7 @@ impl<B> DomainBatches<B> {
         Ok(Self {
             domains,
             step: None,
+            shorter: None,
         })
     }
 
@@ -60,6 +63,25 @@ impl<B> DomainBatches<B> {
     pub fn with_step(mut self, step: u64) -> Self {
         self.step = Some(step);
         self
+    }
+
+    /// Of a slice of a loader that has fewer steps in an epoch than the longest of its slices.
+    pub(crate) fn of_shorter_slice(mut self, steps: u64, longest: u64) -> Self {
+        self.shorter = (steps < longest).then_some([steps, longest]);
+        self
+    }
+
+    /// Refuses batches of a slice that ends before others.
+    #[cfg(feature = "train")]
+    pub(crate) fn check_slice(&self) -> Result<()> {
+        match self.shorter {
+            Some([steps, longest]) => Err(Error::Domains {
+                rule: "be of slices of a loader with as many steps each under `ExecutionStrategy::ddp`: an epoch's steps a \
+                       multiple of the devices",
+                found: format!("a slice of {steps} beside one of {longest}"),
+            }),
+            None => Ok(()),
+        }
     }
 
     /// Which step of training the batches are for, where a loader has numbered them.
@@ -92,6 +114,7 @@ impl<B> DomainBatches<B> {
                 .map(|(name, batch)| (name, change(batch)))
                 .collect(),
             step: self.step,
+            shorter: self.shorter,
         }
     }
 }

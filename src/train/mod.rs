@@ -122,7 +122,7 @@
 //!
 //! burn's own way, in which a backward pass brings its gradients together, is not taken: it does so for the first of
 //! several passes on the same parameters alone. Nor may a worker have more steps than another, as under `multi`: it would
-//! wait for ever.
+//! wait for ever, and slices of the domain data loader of which one is shorter are an error in the first step.
 //!
 //! burn 0.22 implements collectives for CUDA alone, and this crate has been run with them on none. `tests/remote` runs both
 //! on two devices of another process that a CPU serves, with an all-reduce of the tests' own: steps and whole trainings of the `Learner` end

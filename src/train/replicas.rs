@@ -23,8 +23,9 @@ use crate::{
 ///
 /// Running statistics are those of a replica's own mini-batches; the trained model has those of the first device's.
 ///
-/// Every replica must have as many steps: one that has a step more waits for the others in it. So the
-/// loader's steps have to be a multiple of the number of devices.
+/// Every replica must have as many steps, the loader's a multiple of the number of devices: one that has a step more
+/// would wait for the others for ever. Of the slices of a [domain data loader](crate::domain::DomainDataLoader) it is an
+/// error in the first step.
 #[derive(Debug, Clone)]
 pub struct Replicas {
     devices: Vec<Device>,

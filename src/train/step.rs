@@ -182,6 +182,8 @@ impl RobustTrainStep {
         replicas: Option<&Replicas>,
     ) -> Result<(GradientsParams, StepReport)> {
         let names = domains.names().collect();
+        // The longer slice would wait for the shorter one.
+        replicas.map_or(Ok(()), |_| domains.check_slice())?;
         let Some(replicas) = replicas.filter(|it| it.are_synchronised()) else {
             let step = self.gradient.step_of(domains);
             return self.gradient.gradients_by(step, copy, names, passes);

@@ -152,6 +152,11 @@ impl<I: 'static, B: Send + 'static> DomainDataLoader<I, B> {
         epoch.saturating_mul(self.numbers).saturating_add(place)
     }
 
+    fn numbered(&self, step: u64, batches: DomainBatches<B>) -> DomainBatches<B> {
+        let batches = batches.with_step(self.number(step));
+        batches.of_shorter_slice(self.steps, self.numbers)
+    }
+
     /// Items of all domains a step.
     fn items_per_step(&self) -> usize {
         let sizes = self.source.domains.iter().map(|domain| domain.batch_size);
@@ -294,7 +299,7 @@ impl<I: 'static, B: Send + 'static> Iterator for Epoch<'_, I, B> {
         }
         let batches = self
             .take()
-            .map(|batches| batches.with_step(self.loader.number(self.next)));
+            .map(|batches| self.loader.numbered(self.next, batches));
         self.next += 1;
         if batches.is_ok() {
             self.loader.set_position(self.next);

@@ -1,7 +1,7 @@
 //! Replicas, as the workers under `ExecutionStrategy::ddp` have them, on two devices of another process: against steps on
 //! one device.
 
-use std::{path::Path, sync::Arc, thread};
+use std::{sync::Arc, thread};
 
 use burn::{
     data::{
@@ -15,7 +15,7 @@ use burn::{
         distributed::{DistributedConfig, ReduceOperation},
     },
     train::{
-        ExecutionStrategy, InferenceStep, Interrupter, Learner, RegressionOutput,
+        ExecutionStrategy, InferenceStep, Interrupter, Learner, LearningResult, RegressionOutput,
         SupervisedTraining, TrainOutput, TrainStep, metric::LossMetric,
     },
 };
@@ -323,22 +323,23 @@ impl InferenceStep for Trained {
     }
 }
 
-fn rows(domain: usize) -> Vec<Row> {
+fn rows(domain: usize, rows: usize) -> Vec<Row> {
     let row = |index: usize| {
         let x = |k: usize| (0.7 * index as f32 + 1.3 * domain as f32 + 0.37 * k as f32).sin();
         let y = (index * (domain + 1)) % 3;
         [x(0), x(1), x(2), x(3), y as f32]
     };
-    (0..16).map(row).collect()
+    (0..rows).map(row).collect()
 }
 
-fn loader() -> DomainDataLoader<Row, Batch> {
+/// With so many steps an epoch.
+fn loader(steps: usize) -> DomainDataLoader<Row, Batch> {
     let mut builder = DomainDataLoaderBuilder::new(Stack)
         .batch_size(4)
         .seed(7)
         .set_device(Device::flex().autodiff());
     for domain in 0..3 {
-        let rows = InMemDataset::new(rows(domain));
+        let rows = InMemDataset::new(rows(domain, 4 * steps));
         builder = builder.domain(format!("domain {domain}"), rows);
     }
     builder.build().unwrap()
@@ -348,28 +349,33 @@ const EPOCHS: usize = 2;
 const RATE: f64 = 0.1;
 
 /// A training of burn's on two devices.
-fn trained(server: &Server, config: &Config, replicas: Replicas, directory: &Path) -> Vec<f32> {
+fn trained(
+    server: &Server,
+    config: &Config,
+    replicas: Replicas,
+    steps: usize,
+) -> LearningResult<Trained> {
+    let directory = tempfile::tempdir().unwrap();
     let all_reduce_op = ReduceOperation::Mean;
     let valid = DataLoaderBuilder::new(Stack)
         .batch_size(8)
-        .build(InMemDataset::new(rows(9)));
+        .build(InMemDataset::new(rows(9, 16)));
     let strategy = ExecutionStrategy::ddp(devices(server), DistributedConfig { all_reduce_op });
-    let training = SupervisedTraining::<Trained>::new(directory, Arc::new(loader()), valid)
+    let loader = Arc::new(loader(steps));
+    let training = SupervisedTraining::<Trained>::new(directory.path(), loader, valid)
         .metrics((LossMetric::new(),))
         .with_application_logger(None)
         .with_training_strategy(strategy.into())
         .num_epochs(EPOCHS);
     let model = Trained::new(config, replicas, training.interrupter());
-    let result = training.launch(Learner::new(model, momentum(), RATE));
-    assert!(result.error.is_none(), "{:?}", result.error);
-    result.model.net.values()
+    training.launch(Learner::new(model, momentum(), RATE))
 }
 
 /// The loop over the loader's slices: with the mean of the gradients of each, or with that of the mini-batches of
 /// both in one.
 fn by_slices(config: &Config, m_sharp: bool) -> Vec<f32> {
     let device = Device::flex().autodiff();
-    let whole: Arc<dyn DataLoader<DomainBatches<Batch>>> = Arc::new(loader());
+    let whole: Arc<dyn DataLoader<DomainBatches<Batch>>> = Arc::new(loader(4));
     let slices = split_dataloader(whole, &[device.clone(), device.clone()]);
     let mut net = Mlp::new(&device);
     let (mut base, gradient) = (momentum(), config.init_gradient().unwrap());
@@ -406,11 +412,22 @@ fn a_training_on_replicas_is_the_loop_over_the_loaders_slices() {
                 true => Replicas::m_sharpness(devices(&server), ReduceOperation::Mean),
                 false => Replicas::synchronised(devices(&server), ReduceOperation::Mean),
             };
-            let directory = tempfile::tempdir().unwrap();
-            let end = trained(&server, &config, replicas, directory.path());
+            let result = trained(&server, &config, replicas, 4);
+            assert!(result.error.is_none(), "{:?}", result.error);
+            let end = result.model.net.values();
             assert_close(&end, &by_slices(&config, m_sharp), 1e-5);
             end
         });
         assert_ne!(ends[0], ends[1], "{config}");
     }
+}
+
+/// Where the longer slice would wait for the shorter one.
+#[test]
+fn slices_of_other_lengths_are_an_error() {
+    let server = Server::with_all_reduce(DEVICES);
+    let replicas = Replicas::m_sharpness(devices(&server), ReduceOperation::Mean);
+    let result = trained(&server, &Config::new(), replicas, 5);
+    let error = result.error.unwrap().to_string();
+    assert!(error.contains("a slice of 2 beside one of 3"), "{error}");
 }
