@@ -68,6 +68,7 @@ impl Method {
             separate("ERM", Config::erm()),
             separate("ERM, report off", Config::erm().with_report(false)),
             joined("ERM, joined", Config::erm()),
+            joined("ERM, joined, report off", Config::erm().with_report(false)),
             separate("SAM", Config::sam(0.05)),
             joined("SAM, joined", Config::sam(0.05)),
             joined(
