@@ -21,6 +21,8 @@
 //!     PIXELS=256 PICTURES=16 STEPS=2 METHODS=erm,sampled,own cargo bench --bench step
 //!     ROWS=512 cargo bench --bench step -- 'mlp/4x512'
 
+mod heap;
+
 use std::{
     cell::Cell,
     env,
@@ -305,6 +307,7 @@ fn number(name: &str) -> Option<u64> {
 }
 
 fn step(c: &mut Criterion) {
+    heap::settle();
     let device = Device::flex().autodiff();
     let size = |name, usual| number(name).unwrap_or(usual) as usize;
     let [pixels, count, rows] = [size("PIXELS", 64), size("PICTURES", 8), size("ROWS", 128)];

@@ -13,6 +13,8 @@
 
 mod alternation;
 mod comparison;
+#[path = "../heap/mod.rs"]
+mod heap;
 mod method;
 mod net;
 mod pipeline;
@@ -183,6 +185,7 @@ fn backbone(net: &str) -> Result<Option<BackboneConfig>> {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::read();
+    heap::settle();
     let device = Device::flex().autodiff();
     let (mut rows, mut splits, mut data) = (Vec::new(), Vec::new(), Vec::new());
     for net in &arguments.nets {
