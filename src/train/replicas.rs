@@ -16,10 +16,10 @@ use crate::{
 
 /// What the replicas of a model share under `ExecutionStrategy::ddp`, and on which devices they are.
 ///
-/// What they share comes together in all-reduces that this crate asks for. burn has a way of its own, by which a backward pass on a
-/// worker's model brings its gradients together; it is made for one such pass a step: of several
-/// on the same parameters it brings those of the first together alone (burn 0.22), and while one replica is in
-/// it, others wait. All passes are therefore made on copies that it does not see.
+/// What they share comes together in all-reduces that this crate asks for. burn has a way of its own, by which a
+/// backward pass on a worker's model brings its gradients together. It is made for one such pass a step: of several on
+/// the same parameters, it brings those of the first together alone (burn 0.22). All passes are therefore made on
+/// copies that it does not see.
 ///
 /// Running statistics are those of a replica's own mini-batches; the trained model has those of the first device's.
 ///
@@ -34,8 +34,9 @@ pub struct Replicas {
 }
 
 impl Replicas {
-    /// m-sharpness: every replica climbs the losses of its own mini-batches, and $G$ is what the replicas
-    /// bring together, in one all-reduce a step of every parameter. As under `ExecutionStrategy::multi`.
+    /// m-sharpness, what to take where nothing speaks for the other: every replica climbs the losses of its own
+    /// mini-batches, and $G$ is what the replicas bring together, in one all-reduce a step of every parameter. As under
+    /// `ExecutionStrategy::multi`.
     ///
     /// A replica that skips its step, or meets an error, takes part with zeros: the others wait for it. So does a
     /// parameter without a gradient.
@@ -57,6 +58,7 @@ impl Replicas {
     ///
     /// That is an all-reduce of every parameter, and one of a few numbers, for the gradient of each domain at $\theta$ and
     /// for that of each point. A parameter without a gradient has zeros.
+    ///
     /// All replicas make the same passes: where one skips its step, all do. Batches have to be
     /// [numbered](crate::domain::DomainBatches::with_step), as those of the domain data loader are. An error on one of
     /// them is a panic, for which burn ends the training.

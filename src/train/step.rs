@@ -61,6 +61,24 @@ impl RobustTrainStep {
 
     /// What replicas share under `ExecutionStrategy::ddp`, which has to be said there: else a step ends the
     /// training with an [`Error::Setting`]. Other strategies are not touched by it.
+    ///
+    /// ```no_run
+    /// use burn::{
+    ///     tensor::{Device, distributed::{DistributedConfig, ReduceOperation}},
+    ///     train::{ExecutionStrategy, Interrupter},
+    /// };
+    /// use roga::{optim::RobustGradientAlignmentConfig, train::{Replicas, RobustTrainStep}};
+    ///
+    /// # fn of(devices: Vec<Device>, interrupter: Interrupter) -> roga::Result<()> {
+    /// let mean = ReduceOperation::Mean;
+    /// let strategy = ExecutionStrategy::ddp(devices.clone(), DistributedConfig { all_reduce_op: mean });
+    /// let gradient = RobustGradientAlignmentConfig::new().init_gradient()?;
+    /// let robust = RobustTrainStep::new(gradient, interrupter)
+    ///     .with_replicas(Replicas::m_sharpness(devices, mean));
+    /// # drop((strategy, robust));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn with_replicas(mut self, replicas: Replicas) -> Self {
         self.replicas = Some(replicas);
         self
@@ -78,7 +96,7 @@ impl RobustTrainStep {
     /// # Panics
     ///
     /// On a step after one that failed, if the training was not stopped: it listens to another
-    /// interrupter.
+    /// interrupter. Where replicas are [synchronised](Replicas::synchronised), on an error.
     pub fn step<M, B, L>(
         &self,
         model: &M,
@@ -89,8 +107,10 @@ impl RobustTrainStep {
         M: Module,
         L: DomainLoss<M>,
     {
-        let noise = Noise::new(self.gradient.config(), self.gradient.step_of(domains));
-        self.run(model, domains, &mut Separate::new(domains, loss, noise))
+        let step = self.gradient.step_of(domains);
+        let noise = Noise::new(self.gradient.config(), step);
+        let mut passes = Separate::new(domains, loss, noise);
+        self.run(step, model, domains, &mut passes)
     }
 
     /// As [`step`](Self::step), with joined passes: see
@@ -110,8 +130,10 @@ impl RobustTrainStep {
         B: Concat,
         L: JoinedLoss,
     {
-        let noise = Noise::new(self.gradient.config(), self.gradient.step_of(domains));
-        self.run(model, domains, &mut Joined::new(domains, loss, noise))
+        let step = self.gradient.step_of(domains);
+        let noise = Noise::new(self.gradient.config(), step);
+        let mut passes = Joined::new(domains, loss, noise);
+        self.run(step, model, domains, &mut passes)
     }
 
     /// The error that has stopped the training.
@@ -128,6 +150,7 @@ impl RobustTrainStep {
 
     fn run<M: Module, B>(
         &self,
+        step: u64,
         model: &M,
         domains: &DomainBatches<B>,
         passes: &mut dyn Passes<M>,
@@ -148,7 +171,7 @@ impl RobustTrainStep {
                 Some(replicas) => apart(self.own.isolate(model, replicas.count())),
                 None => self.copies.isolate(model),
             };
-            let found = self.passes(&copy, domains, passes, replicas);
+            let found = self.passes(step, &copy, domains, passes, replicas);
             let found = found.map_err(|error| self.stop(error)).ok();
             match (&found, replicas) {
                 (None, _) => {}
@@ -176,6 +199,7 @@ impl RobustTrainStep {
 
     fn passes<M: Module, B>(
         &self,
+        step: u64,
         copy: &M,
         domains: &DomainBatches<B>,
         passes: &mut dyn Passes<M>,
@@ -185,14 +209,15 @@ impl RobustTrainStep {
         // The longer slice would wait for the shorter one.
         replicas.map_or(Ok(()), |_| domains.check_slice())?;
         let Some(replicas) = replicas.filter(|it| it.are_synchronised()) else {
-            let step = self.gradient.step_of(domains);
             return self.gradient.gradients_by(step, copy, names, passes);
         };
-        // Counted by the clones together, it would be another one on every replica.
-        let step = domains.step().ok_or_else(|| Error::Domains {
-            rule: "carry the number of their step, `DomainBatches::with_step`, where replicas are synchronised",
-            found: "they carry none".into(),
-        })?;
+        if domains.step().is_none() {
+            // Counted by the clones together, it would be another one on every replica.
+            return Err(Error::Domains {
+                rule: "carry the number of their step, `DomainBatches::with_step`, where replicas are synchronised",
+                found: "they carry none".into(),
+            });
+        }
         let passes = &mut Synchronised { passes, replicas };
         self.gradient.gradients_by(step, copy, names, passes)
     }

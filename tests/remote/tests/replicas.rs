@@ -20,7 +20,7 @@ use burn::{
     },
 };
 use roga::{
-    domain::{Concat, DomainBatches, DomainDataLoader, DomainDataLoaderBuilder},
+    domain::{Concat, DomainBatches, DomainDataLoader, DomainDataLoaderBuilder, JoinedBatch},
     optim::{Evaluation, Outcome, RobustGradientAlignmentConfig as Config},
     train::{Replicas, RobustTrainStep, StepOutput},
 };
@@ -29,7 +29,9 @@ mod common;
 
 use common::{
     Server, marked,
-    problems::{Batch, EVALUATIONS, Mlp, Net, assert_close, batches, momentum, net_loss},
+    problems::{
+        Batch, EVALUATIONS, Mlp, Net, assert_close, batches, joined_losses, momentum, net_loss,
+    },
 };
 
 const DEVICES: usize = 2;
@@ -37,6 +39,10 @@ const STEPS: usize = 3;
 
 fn loss(net: &Mlp, batch: &Batch) -> Tensor<1> {
     net.loss(batch)
+}
+
+fn joined_loss(net: &Mlp, joined: &JoinedBatch<Batch>) -> Tensor<1> {
+    joined_losses(net.forward(joined.batch().x.clone()), joined)
 }
 
 fn settings() -> Vec<Config> {
@@ -71,7 +77,12 @@ fn of_all(step: usize, device: &Device) -> DomainBatches<Batch> {
 }
 
 /// Where steps end on replicas of a net, each on a thread and a device of its own.
-fn on_replicas(server: &Server, config: &Config, replicas: &Replicas) -> Vec<Vec<f32>> {
+fn on_replicas(
+    server: &Server,
+    config: &Config,
+    replicas: &Replicas,
+    joined: bool,
+) -> Vec<Vec<f32>> {
     let net = Mlp::new(&Device::flex().autodiff());
     let of = |replica: usize| {
         let device = server.device(replica);
@@ -84,7 +95,10 @@ fn on_replicas(server: &Server, config: &Config, replicas: &Replicas) -> Vec<Vec
             let robust = robust.with_replicas(replicas);
             for step in 0..STEPS {
                 let domains = of_replica(replica, step, &device);
-                let output = robust.step(&net, &domains, loss);
+                let output = match joined {
+                    true => robust.step_joined(&net, &domains, joined_loss),
+                    false => robust.step(&net, &domains, loss),
+                };
                 assert!(!output.item.report().unwrap().is_skipped());
                 net = base.step(0.1, net, output.grads);
             }
@@ -123,8 +137,10 @@ fn synchronised_replicas_are_one_device() {
             net = base.step(0.1, net, gradients);
         }
         let replicas = Replicas::synchronised(devices(&server), ReduceOperation::Mean);
-        for end in on_replicas(&server, &config, &replicas) {
-            assert_close(&end, &net.values(), 1e-5);
+        for joined in [false, true] {
+            for end in on_replicas(&server, &config, &replicas, joined) {
+                assert_close(&end, &net.values(), 1e-5);
+            }
         }
     }
 }
@@ -149,7 +165,7 @@ fn m_sharp_replicas_have_what_their_own_ascents_come_to() {
                 net = base.step(rate, net, sum.grads());
             }
             let replicas = Replicas::m_sharpness(devices(&server), operation);
-            for end in on_replicas(&server, &config, &replicas) {
+            for end in on_replicas(&server, &config, &replicas, false) {
                 assert_close(&end, &net.values(), 1e-5);
             }
         }
