@@ -66,6 +66,7 @@ impl<B> DomainBatches<B> {
     }
 
     /// Of a slice of a loader that has fewer steps in an epoch than the longest of its slices.
+    #[cfg(feature = "dataset")]
     pub(crate) fn of_shorter_slice(mut self, steps: u64, longest: u64) -> Self {
         self.shorter = (steps < longest).then_some([steps, longest]);
         self
