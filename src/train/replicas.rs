@@ -77,10 +77,10 @@ impl Replicas {
         self.devices.len()
     }
 
-    /// Whether this is the replica on the first device.
-    pub(super) fn is_first<M: Module>(&self, model: &M) -> bool {
-        let first = self.devices.first().map(|it| it.clone().inner());
-        first.is_some_and(|first| Marked::of(model).0 == Some(first))
+    /// Whether this is the first of the devices.
+    pub(super) fn is_first(&self, device: Device) -> bool {
+        let first = self.devices.first().map(|first| first.clone().inner());
+        first == Some(device.inner())
     }
 
     pub(super) fn are_synchronised(&self) -> bool {
@@ -187,28 +187,21 @@ impl<M: Module> Passes<M> for Synchronised<'_, M> {
     }
 }
 
-/// Whether backward passes on the model bring its gradients together with those of other replicas.
-pub(super) fn is_replica<M: Module>(model: &M) -> bool {
-    Marked::of(model).0.is_some()
-}
+/// The device of a model whose gradients backward passes bring together with those of other replicas.
+pub(super) fn device_of_replica<M: Module>(model: &M) -> Option<Device> {
+    struct Marked(Option<Device>);
 
-/// The device of the parameters whose gradients backward passes bring together.
-struct Marked(Option<Device>);
-
-impl Marked {
-    fn of<M: Module>(model: &M) -> Self {
-        let mut marked = Self(None);
-        model.visit(&mut marked);
-        marked
-    }
-}
-
-impl ModuleVisitor for Marked {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if self.0.is_none() && param.is_require_grad() && param.val().is_distributed() {
-            self.0 = Some(param.val().device().inner());
+    impl ModuleVisitor for Marked {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if self.0.is_none() && param.is_require_grad() && param.val().is_distributed() {
+                self.0 = Some(param.val().device());
+            }
         }
     }
+
+    let mut marked = Marked(None);
+    model.visit(&mut marked);
+    marked.0
 }
 
 /// The model with parameters whose gradients stay where they are.

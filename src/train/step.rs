@@ -18,7 +18,7 @@ use burn_std::ExecutionError;
 use super::{
     StepInput,
     copies::{Copies, OwnStatistics},
-    replicas::{Replicas, Synchronised, apart, is_replica},
+    replicas::{Replicas, Synchronised, apart, device_of_replica},
 };
 use crate::{
     Error, Result,
@@ -155,11 +155,11 @@ impl RobustTrainStep {
         domains: &DomainBatches<B>,
         passes: &mut dyn Passes<M>,
     ) -> TrainOutput<StepOutput> {
-        let marked = is_replica(model);
-        let replicas = self.replicas.as_ref().filter(|_| marked);
+        let device = device_of_replica(model);
+        let replicas = self.replicas.as_ref().filter(|_| device.is_some());
         let found = if self.is_stopped() {
             None
-        } else if marked && replicas.is_none() {
+        } else if device.is_some() && replicas.is_none() {
             self.stop(Error::Setting {
                 field: "replicas",
                 rule: "be said under `ExecutionStrategy::ddp`, by `with_replicas`",
@@ -177,7 +177,8 @@ impl RobustTrainStep {
                 (None, _) => {}
                 (Some((_, report)), _) if report.is_skipped() => {}
                 (Some(_), Some(replicas)) => {
-                    (self.own).settle(&copy, model, replicas.is_first(model));
+                    let is_first = device.is_some_and(|device| replicas.is_first(device));
+                    self.own.settle(&copy, model, is_first);
                 }
                 (Some(_), None) => self.copies.settle(&copy, model),
             }
@@ -206,8 +207,10 @@ impl RobustTrainStep {
         replicas: Option<&Replicas>,
     ) -> Result<(GradientsParams, StepReport)> {
         let names = domains.names().collect();
-        // The longer slice would wait for the shorter one.
-        replicas.map_or(Ok(()), |_| domains.check_slice())?;
+        if replicas.is_some() {
+            // The longer slice would wait for the shorter one.
+            domains.check_slice()?;
+        }
         let Some(replicas) = replicas.filter(|it| it.are_synchronised()) else {
             return self.gradient.gradients_by(step, copy, names, passes);
         };

@@ -12,6 +12,7 @@ use burn::{
 };
 use log::{LevelFilter, Log, Metadata, Record};
 use roga::{
+    domain::JoinedBatch,
     optim::RobustGradientAlignmentConfig as Config,
     train::{Replicas, RobustTrainStep},
 };
@@ -20,7 +21,7 @@ mod common;
 
 use common::{
     Server, marked,
-    problems::{Batch, Mlp, batches},
+    problems::{Batch, Mlp, batches, joined_losses},
 };
 
 /// Counts what burn's remote devices say of the all-reduces that they are about to send.
@@ -76,8 +77,33 @@ fn asked_for(
     (reports, ALL_REDUCES.0.load(Ordering::SeqCst) - before)
 }
 
+/// Of a step with joined passes whose ascent is pooled.
+fn joined_sagm(replicas: &Replicas, devices: &[Device]) -> usize {
+    let before = ALL_REDUCES.0.load(Ordering::SeqCst);
+    let net = Mlp::new(&Device::flex().autodiff());
+    let workers = devices.iter().cloned().map(|device| {
+        let (net, replicas) = (net.clone(), replicas.clone());
+        thread::spawn(move || {
+            let domains = batches(0, &device).with_step(0);
+            let gradient = Config::sagm(0.3, 0.05).init_gradient().unwrap();
+            let robust = RobustTrainStep::new(gradient, Interrupter::new());
+            let robust = robust.with_replicas(replicas);
+            let net = marked(net.fork(&device));
+            let output =
+                robust.step_joined(&net, &domains, |net: &Mlp, joined: &JoinedBatch<_>| {
+                    joined_losses(net.forward(joined.batch().x.clone()), joined)
+                });
+            assert!(!output.item.report().unwrap().is_skipped());
+        })
+    });
+    let workers: Vec<_> = workers.collect();
+    workers.into_iter().for_each(|it| it.join().unwrap());
+    ALL_REDUCES.0.load(Ordering::SeqCst) - before
+}
+
 /// The parameters are four; m-sharp replicas bring $G$ together alone, whatever becomes of a step, synchronised
-/// ones the gradients of three clean passes and at three points, and a handful of numbers with each.
+/// ones the gradients of three clean passes and at three points, and a handful of numbers with each. Joined, a pooled
+/// ascent is two.
 #[test]
 fn replicas_ask_for_an_all_reduce_a_step_or_a_point() {
     log::set_logger(&ALL_REDUCES).unwrap();
@@ -100,4 +126,5 @@ fn replicas_ask_for_an_all_reduce_a_step_or_a_point() {
         asked_for(&synchronised, &devices, [1.0, 1.0]),
         (vec![done, done], 2 * (3 + 3) * (4 + 1))
     );
+    assert_eq!(joined_sagm(&synchronised, &devices), 2 * 2 * (4 + 1));
 }
