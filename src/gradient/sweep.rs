@@ -1,3 +1,5 @@
+#[cfg(feature = "flex")]
+use burn::tensor::Device;
 use burn::{
     module::{Module, Param},
     optim::GradientsParams,
@@ -18,8 +20,8 @@ const TOGETHER: usize = 1 << 16;
 /// The inner products of pairs of gradients over all parameters, in one sweep over them: tensors of
 /// shape `[1]` on the device of the first parameter, `None` where no parameter has a gradient in both.
 ///
-/// Products are made of a piece of a parameter at a time, so that they are in no other memory than a
-/// processor's cache when they are added up.
+/// A piece of a parameter is multiplied at a time, so that what is read by several pairs, and products that are
+/// written down, are in a processor's cache.
 pub(super) fn inner_products<M: Module>(
     model: &M,
     gradients: &[&GradientsParams],
@@ -102,12 +104,10 @@ impl Sweep<'_> {
             let pieces: Vec<_> = pieces.map(|it| it.as_ref().map(of)).collect();
             for (&(i, j), sum) in self.pairs.iter().zip(&mut self.sums) {
                 let piece = |place: usize| pieces.get(place).cloned().flatten();
-                let product = match (piece(i), piece(j)) {
-                    (Some(a), _) if i == j => a.square(),
-                    (Some(a), Some(b)) => a * b,
-                    _ => continue,
+                let Some((a, b)) = piece(i).zip(piece(j)) else {
+                    continue;
                 };
-                let product = product.sum();
+                let product = inner_product(a, b, i == j);
                 *sum = Some(match sum.take() {
                     Some(sum) => {
                         let product = product.to_device(&sum.device()).cast(sum.dtype());
@@ -117,5 +117,73 @@ impl Sweep<'_> {
                 });
             }
         }
+    }
+}
+
+/// The inner product of two vectors, or of one with itself: shape `[1]`.
+///
+/// On flex it is the product of a row and a column, which writes no products down and takes little more than half
+/// the time. Elsewhere products and their sum are one kernel, or have better ones than such a product of matrices.
+fn inner_product(a: Tensor<1>, b: Tensor<1>, same: bool) -> Tensor<1> {
+    #[cfg(feature = "flex")]
+    if a.device() == Device::flex() {
+        return row_by_column(a, b);
+    }
+    let products = if same { a.square() } else { a * b };
+    products.sum()
+}
+
+#[cfg(feature = "flex")]
+fn row_by_column(a: Tensor<1>, b: Tensor<1>) -> Tensor<1> {
+    let numbers = a.shape().num_elements();
+    let product = a.reshape([1, numbers]).matmul(b.reshape([numbers, 1]));
+    product.reshape([1])
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use burn::tensor::{DType, Distribution};
+
+    use super::*;
+
+    fn number(tensor: Tensor<1>) -> f64 {
+        assert_eq!(tensor.dims(), [1]);
+        tensor.into_scalar::<f64>()
+    }
+
+    #[test]
+    fn a_row_by_a_column_is_the_sum_of_products() {
+        let device = Device::flex();
+        for length in [1, 2, 3, 8, 17, 1023, 1025, PIECE, PIECE + 1, 3 * PIECE + 5] {
+            // Parts of longer vectors, as large parameters are cut.
+            let vector = || {
+                let vector = Tensor::<1>::random([length + 3], Distribution::Default, &device);
+                vector.narrow(0, 3, length)
+            };
+            let (a, b) = (vector(), vector());
+            let wide = |tensor: &Tensor<1>| tensor.clone().cast(DType::F64);
+            let exact = number((wide(&a) * wide(&b)).sum());
+            let found = number(row_by_column(a.clone(), b.clone()));
+            assert!(
+                (found / exact - 1.0).abs() < 2e-6,
+                "{length}: {found}, and not {exact}"
+            );
+            let wide = number(row_by_column(wide(&a), wide(&b)));
+            assert!((wide / exact - 1.0).abs() < 1e-13);
+            let square = number(inner_product(a.clone(), a.clone(), true));
+            assert!((square / number(a.square().sum()) - 1.0).abs() < 2e-6);
+        }
+    }
+
+    #[test]
+    fn what_is_not_finite_is_not_finite_in_the_product() {
+        let of = |numbers: [f32; 3]| Tensor::<1>::from_floats(numbers, &Device::flex());
+        let square = |numbers| number(row_by_column(of(numbers), of(numbers)));
+        assert!(square([1.0, f32::NAN, 0.0]).is_nan());
+        assert_eq!(square([1.0, f32::INFINITY, 0.0]), f64::INFINITY);
+        assert_eq!(square([1.0, 1e20, 0.0]), f64::INFINITY);
+        assert_eq!(square([0.0, 1e-30, 0.0]), 0.0);
+        let product = row_by_column(of([0.0, 1.0, 2.0]), of([f32::INFINITY, 1.0, 1.0]));
+        assert!(number(product).is_nan());
     }
 }
