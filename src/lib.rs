@@ -98,7 +98,7 @@
 //! | `plot` | [`diagnostic`]'s pictures, as SVG |
 //! | `train` | the parts of training inside burn's `Learner` |
 //! | `tui` | `train` with burn's terminal dashboard |
-//! | `flex` | burn's CPU backend, forwarded, and inner products on it that take little more than half the time: with last bits of their own |
+//! | `flex` | burn's CPU backend, forwarded, and inner products on it in about 0.6 of the time: with last bits of their own |
 //! | `wgpu`, `vulkan`, `metal`, `cuda`, `rocm` | burn's other backends, forwarded; none is on by default |
 //! | `avx512` | `flex`, and its products of matrices by AVX-512 where the CPU has it: faster, with other last bits |
 //! | `download` | MNIST's files for the `colored_mnist` example, by burn's downloader |

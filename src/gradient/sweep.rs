@@ -122,8 +122,8 @@ impl Sweep<'_> {
 
 /// The inner product of two vectors, or of one with itself: shape `[1]`.
 ///
-/// On flex it is the product of a row and a column, which writes no products down and takes little more than half
-/// the time. Elsewhere products and their sum are one kernel, or have better ones than such a product of matrices.
+/// On flex it is the product of a row and a column, which writes no products down and takes 0.6 of the time.
+/// On other backends that has not been measured.
 fn inner_product(a: Tensor<1>, b: Tensor<1>, same: bool) -> Tensor<1> {
     #[cfg(feature = "flex")]
     if a.device() == Device::flex() {
