@@ -14,7 +14,8 @@
 //! ResNet-18, four domains of eight pictures, AdamW; a net of three linear layers and 98,946
 //! parameters, four domains of 128 rows; and the time of sixteen domains of four pictures against that
 //! of four of sixteen. `PIXELS`, `PICTURES` and `ROWS` change the sizes; with `STEPS` no more is
-//! measured than so many steps after one, of the methods that `METHODS` names, where ten would take long.
+//! measured than so many steps after one, of the methods that `METHODS` names (without their own commas), where
+//! ten would take long.
 //!
 //!     cargo bench --bench step
 //!     PIXELS=256 cargo bench --bench step -- 'resnet18/4x8/(erm|sampled)$'
@@ -215,7 +216,7 @@ fn of_methods<M: Module, B>(
         let named = env::var("METHODS").unwrap_or_default();
         let named: Vec<&str> = named.split(',').filter(|name| !name.is_empty()).collect();
         for (name, config) in methods() {
-            if !(named.is_empty() || named.contains(&name)) {
+            if !(named.is_empty() || named.contains(&name.replace(',', "").as_str())) {
                 continue;
             }
             let (robust, mut base) = (gradient_of(&config), AdamWConfig::new().init());

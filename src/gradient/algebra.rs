@@ -305,6 +305,22 @@ pub fn like_parameters<M: Module>(model: &M, gradient: GradientsParams) -> Gradi
     like.gradient
 }
 
+/// Whether [`like_parameters`] rounds: whether a parameter is of 16 bits.
+pub(crate) fn has_parameters_of_16_bits<M: Module>(model: &M) -> bool {
+    #[derive(Default)]
+    struct Half(bool);
+
+    impl OnParameter for Half {
+        fn on<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.0 |= matches!(param.val().dtype(), DType::F16 | DType::BF16);
+        }
+    }
+
+    let mut half = Half::default();
+    for_each_parameter(model, &mut half);
+    half.0
+}
+
 /// A sum $\sum_k c_k\\, g_k$ that is added up one gradient at a time.
 ///
 /// It is kept as $u \cdot s$, with the first coefficient as the unit $u$: gradients of the same

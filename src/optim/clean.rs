@@ -13,7 +13,7 @@ use super::{
 use crate::{
     Result,
     aggregation::{Needs, combined},
-    gradient::{GramMatrix, WeightedSum, gram, shared, squared_norm},
+    gradient::{GramMatrix, WeightedSum, finite_probe, gram, shared, squared_norm},
     perturbation::{Adaptive, adaptive_squared_norm},
 };
 
@@ -177,16 +177,16 @@ impl RobustGradient {
         }
         let mut clean = Clean::of_mean(GradientsParams::new(), None);
         let mut mean = WeightedSum::new();
-        let (mut losses, mut gram_rows) = (Vec::new(), Vec::new());
+        let (mut losses, mut gram_rows, mut checks) = (Vec::new(), Vec::new(), Vec::new());
         for (domain, weight) in at.weights.iter().enumerate() {
             let (loss, gradient) = passes.one(at_theta, domain)?;
             losses.push(readback.push(loss));
             if at.held != Held::All {
-                let square = squared_norm(at_theta, &gradient);
-                clean
-                    .norms
-                    .push(self.ascent_norm(at, &gradient, square.clone()));
-                gram_rows.push(vec![square]);
+                let row = self.square(at, &gradient);
+                let square = row.first().cloned().flatten();
+                clean.norms.push(self.ascent_norm(at, &gradient, square));
+                checks.push(readback.push(check(at_theta, &gradient, &row)));
+                gram_rows.push(row);
                 if *weight > 0.0 {
                     mean.add(at_theta, *weight, shared(at_theta, &gradient));
                 }
@@ -207,6 +207,7 @@ impl RobustGradient {
                 // The last entry of a row is the gradient's inner product with itself.
                 let square = row.last().cloned().flatten();
                 clean.norms.push(self.ascent_norm(at, gradient, square));
+                checks.push(readback.push(check(at_theta, gradient, row)));
             }
             let needed = at.by_domain() || at.one_by_one();
             for (weight, gradient) in at.weights.iter().zip(&mut clean.gradients) {
@@ -230,6 +231,7 @@ impl RobustGradient {
         let readings = CleanReadings {
             losses,
             gram,
+            checks,
             again: at.held == Held::Again,
             joined: None,
             mean_square,
@@ -237,7 +239,7 @@ impl RobustGradient {
         Ok((clean, readings))
     }
 
-    /// The inner products of the clean gradients: of all pairs, or each with itself.
+    /// The inner products of the clean gradients: of all pairs, or each with itself where that is needed.
     fn products<M: Module>(
         &self,
         at: &At<'_, M>,
@@ -246,8 +248,24 @@ impl RobustGradient {
         if self.config().report || at.needs() == Needs::Gram {
             return gram(at.model, gradients);
         }
-        let square = |gradient| vec![squared_norm(at.model, gradient)];
-        gradients.iter().map(square).collect()
+        let gradients = gradients.iter();
+        gradients
+            .map(|gradient| self.square(at, gradient))
+            .collect()
+    }
+
+    /// A clean gradient's inner product with itself, where the report or an ascent goes by it.
+    fn square<M: Module>(
+        &self,
+        at: &At<'_, M>,
+        gradient: &GradientsParams,
+    ) -> Vec<Option<Tensor<1>>> {
+        let config = self.config();
+        let ascends = at.by_domain() && config.adaptive == Adaptive::None;
+        match config.report || ascends {
+            true => vec![squared_norm(at.model, gradient)],
+            false => Vec::new(),
+        }
     }
 
     /// $\lVert T g_i \rVert$, where an ascent goes by it.
@@ -274,27 +292,24 @@ impl RobustGradient {
         at_theta: &M,
     ) -> Result<(Clean, CleanReadings)> {
         let terms: Vec<(usize, f64)> = at.weights.iter().copied().enumerate().collect();
-        let PassSum {
-            losses,
-            probes,
-            sum,
-        } = passes.sum(at_theta, &terms)?;
+        let PassSum { losses, sum, .. } = passes.sum(at_theta, &terms)?;
         let mean = sum.combined(at_theta);
         let (mean_norm, mean_square) = self.mean_norms(readback, at, &mean);
-        let mut push = |number: Option<Tensor<1>>| readback.push(number);
-        let clean = Clean::of_mean(mean, mean_norm);
+        let joined = mean_square.unwrap_or_else(|| readback.push(finite_probe(at.model, &mean)));
+        let losses = losses.into_iter();
         let readings = CleanReadings {
-            losses: losses.into_iter().map(|loss| push(Some(loss))).collect(),
+            losses: losses.map(|loss| readback.push(loss)).collect(),
             gram: vec![Vec::new(); at.weights.len()],
+            checks: Vec::new(),
             again: false,
-            joined: Some(push(probes.into_iter().next().flatten())),
+            joined: Some(joined),
             mean_square,
         };
-        Ok((clean, readings))
+        Ok((Clean::of_mean(mean, mean_norm), readings))
     }
 
-    /// The norm that the pooled ascent goes by, where it is needed, and $\lVert \bar g \rVert^2$,
-    /// where it is reported.
+    /// The norm that the pooled ascent goes by, where it is needed, and $\lVert \bar g \rVert^2$, where that
+    /// is known: for the report, an ascent, or as $\lVert G \rVert^2$.
     pub(crate) fn mean_norms<M: Module>(
         &self,
         readback: &mut Readback,
@@ -304,14 +319,28 @@ impl RobustGradient {
         let pooled = |point: &Point| point.ascent == PointAscent::Pooled;
         let pooled = at.plan.points.iter().any(pooled);
         let adaptive = self.config().adaptive;
-        let plain = self.config().report || (pooled && adaptive == Adaptive::None);
-        let square = plain.then(|| squared_norm(at.model, mean)).flatten();
+        let ascends = pooled && adaptive == Adaptive::None;
+        let known = self.config().report || at.is_mean || ascends;
+        let square = known.then(|| squared_norm(at.model, mean)).flatten();
         let norm = match (pooled, adaptive) {
             (false, _) => None,
             (true, Adaptive::None) => square.clone(),
             (true, adaptive) => adaptive_squared_norm(at.model, mean, adaptive),
         };
-        let reported = self.config().report.then(|| readback.push(square));
-        (norm.map(Tensor::sqrt), reported)
+        let square = known.then(|| readback.push(square));
+        (norm.map(Tensor::sqrt), square)
+    }
+}
+
+/// What is finite where a clean gradient is, if its inner product with itself, which ends the row, is not
+/// there to tell.
+fn check<M: Module>(
+    model: &M,
+    gradient: &GradientsParams,
+    row: &[Option<Tensor<1>>],
+) -> Option<Tensor<1>> {
+    match row {
+        [] => finite_probe(model, gradient),
+        _ => None,
     }
 }

@@ -332,20 +332,25 @@ impl RobustGradient {
             differences: None,
             carried: self.carried().clone(),
             held: Held::All,
+            is_mean: false,
         };
+        at.is_mean = self.is_mean(&at, step);
         at.held = rounds.held(self, &at);
         let (mut readback, mut sums) = (Readback::default(), Sums::new());
         let at_theta = displaced(model, &[]);
         let (mut clean, of_clean) = rounds.clean(self, &mut readback, &at, &at_theta, &mut sums)?;
         let lengths = [&at.perturbation.rho, &at.perturbation.gamma].map(Lengths::base);
-        let mut readings = StepReadings::new(step, names, lengths, &weights, of_clean);
+        let mut readings =
+            StepReadings::new(step, self.config.report, names, lengths, &weights, of_clean);
         let mut gradient = GradientsParams::new();
         if self.look_at_theta(&mut at, &mut clean, &mut readings, &mut readback)? {
             rounds.at_points(self, &mut readback, &at, &mut clean, &mut sums)?;
             readings.points = std::mem::take(&mut sums.readings);
             if self.look_at_points(&mut at, &mut sums, &mut readings, &mut readback)? {
                 gradient = self.combine(&mut at, clean, sums, &mut readings, &mut readback);
-                readings.update = readback.push(squared_norm(model, &gradient));
+                let update = readings.clean.mean_square.filter(|_| at.is_mean);
+                readings.update =
+                    update.unwrap_or_else(|| readback.push(squared_norm(model, &gradient)));
                 readback.wait()?;
             }
         }

@@ -33,7 +33,8 @@ pub(crate) trait Passes<M: Module> {
 pub(crate) struct PassSum {
     /// Of every term, shape `[1]`.
     pub losses: Vec<Tensor<1>>,
-    /// What is finite where a gradient is: one for each term, or one for all of a joined pass.
+    /// What is finite where a term's gradient is, one for each. None after a joined pass, whose gradient is
+    /// the sum itself.
     pub probes: Vec<Option<Tensor<1>>>,
     pub sum: WeightedSum,
 }
@@ -227,7 +228,7 @@ where
         let place = |place| losses.clone().narrow(0, place, 1);
         Ok(PassSum {
             losses: (0..terms.len()).map(place).collect(),
-            probes: vec![finite_probe(model, &gradient)],
+            probes: Vec::new(),
             sum: WeightedSum::of(gradient),
         })
     }

@@ -16,8 +16,8 @@ use crate::{
     Result,
     aggregation::Needs,
     gradient::{
-        WeightedSum, accumulate_times, combine, combine_taking, shared, square_and_dot,
-        squared_norm,
+        WeightedSum, accumulate_times, combine, combine_taking, finite_probe, shared,
+        square_and_dot, squared_norm,
     },
     perturbation::{Adaptive, Length, Term, ascent_scale, displaced, displaced_with_resolution},
 };
@@ -39,6 +39,8 @@ pub(crate) struct At<'a, M> {
     pub carried: Carried,
     /// How the clean gradients are held.
     pub held: Held,
+    /// Whether $G$ is $\bar g$ as it is.
+    pub is_mean: bool,
 }
 
 impl<M> At<'_, M> {
@@ -116,6 +118,7 @@ impl<'a> Task<'a> {
             differences: self.differences,
             carried: Carried::default(),
             held: Held::All,
+            is_mean: false,
         }
     }
 }
@@ -308,21 +311,27 @@ impl RobustGradient {
         for terms in point.terms.chunks(size) {
             let PassSum {
                 losses,
-                mut probes,
+                probes,
                 sum,
             } = passes.sum(model, terms)?;
-            // A joined pass has one gradient for all of its domains.
-            if probes.len() < losses.len() {
-                readings.joined = readback.push(probes.pop().flatten());
+            let probes = probes.into_iter().map(|probe| readback.push(probe));
+            let mut checks: Vec<Reading> = probes.collect();
+            if checks.is_empty() {
+                // A joined pass has one gradient for all of its domains.
+                let check = readback.push(finite_probe(at.model, &sum.sum));
+                match terms.len() {
+                    1 => checks.push(check),
+                    _ => readings.joined = check,
+                }
             }
-            let mut probes = probes.into_iter();
+            let mut checks = checks.into_iter();
             let of_terms = terms
                 .iter()
                 .zip(losses)
                 .map(|((domain, _), loss)| PassReadings {
                     domain: *domain,
                     loss: readback.push(loss),
-                    gradient: readback.push(probes.next().flatten()),
+                    gradient: checks.next().unwrap_or_default(),
                 });
             let of_terms: Vec<PassReadings> = of_terms.collect();
             if keeps {

@@ -38,8 +38,9 @@ pub struct StepReport {
     pub aggregation: Option<AggregationReport>,
     /// $\lVert \bar g \rVert$. `None` with the report off.
     pub mean_gradient_norm: Option<f64>,
-    /// $\lVert G \rVert$, the norm of what the base optimizer is handed. 0 where the step was skipped
-    /// before it was known.
+    /// $\lVert G \rVert$, the norm of what the base optimizer is handed. It is what tells whether $G$ is
+    /// finite, and its squares, which adaptive optimizers keep, so that it is known with the report off
+    /// too. 0 where the step was skipped before it was known.
     pub update_gradient_norm: f64,
     /// How many times a mini-batch went forward and backward.
     pub passes: Passes,
@@ -97,8 +98,8 @@ pub struct DomainReport {
     pub weight: f64,
     /// Its loss $L_i(\theta)$.
     pub loss: f64,
-    /// The norm $\lVert g_i \rVert$ of its gradient. `None` where the clean passes were joined
-    /// into one.
+    /// The norm $\lVert g_i \rVert$ of its gradient. `None` where the clean passes were joined into one,
+    /// and with the report off where no ascent goes by it.
     pub gradient_norm: Option<f64>,
 }
 

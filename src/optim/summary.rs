@@ -13,6 +13,8 @@ use crate::gradient::cosine;
 /// Everything that is read back in a step, as far as it is known.
 pub(crate) struct StepReadings<'a> {
     pub step: u64,
+    /// Whether the report is on.
+    pub reported: bool,
     pub names: Vec<&'a Arc<str>>,
     /// $\rho$ and $\gamma$.
     pub lengths: [f64; 2],
@@ -32,13 +34,16 @@ pub(crate) struct StepReadings<'a> {
 /// The numbers of the clean passes.
 pub(crate) struct CleanReadings {
     pub losses: Vec<Reading>,
-    /// The lower triangle of the Gram matrix where it is needed or reported, else its diagonal; either way the
-    /// diagonal ends the rows. Empty rows after a joined pass.
+    /// The lower triangle of the Gram matrix where it is needed or reported, else its diagonal where that is
+    /// needed; either way the diagonal ends the rows. Else, and after a joined pass, the rows are empty.
     pub gram: Vec<Vec<Reading>>,
+    /// By domain, finite where its gradient is, if its row is empty. None after a joined pass.
+    pub checks: Vec<Reading>,
     /// Whether gradients are taken again for their ascents.
     pub again: bool,
     /// Finite where the gradient of a joined pass is.
     pub joined: Option<Reading>,
+    /// $\lVert \bar g \rVert^2$, where it is known.
     pub mean_square: Option<Reading>,
 }
 
@@ -137,6 +142,7 @@ impl<'a> StepReadings<'a> {
     /// After the clean passes.
     pub fn new(
         step: u64,
+        reported: bool,
         names: Vec<&'a Arc<str>>,
         lengths: [f64; 2],
         weights: &'a [f64],
@@ -144,6 +150,7 @@ impl<'a> StepReadings<'a> {
     ) -> Self {
         Self {
             step,
+            reported,
             names,
             lengths,
             weights,
@@ -169,11 +176,12 @@ impl<'a> StepReadings<'a> {
                 gradient_norm: row.last().map(|square| read.get(*square).sqrt()),
             })
             .collect();
-        let mean_gradient_norm = self.clean.mean_square.map(|square| read.get(square).sqrt());
+        let mean_square = self.clean.mean_square.filter(|_| self.reported);
+        let mean_gradient_norm = mean_square.map(|square| read.get(square).sqrt());
         // After a joined pass the gradients of the domains are not known one by one, and those that were
         // not in memory together not in pairs.
         let mut rows = self.clean.gram.iter().enumerate();
-        let one_by_one = mean_gradient_norm.is_some() && rows.all(|(i, row)| row.len() == i + 1);
+        let one_by_one = self.reported && rows.all(|(i, row)| row.len() == i + 1);
         let cosines = one_by_one.then(|| self.cosines(&domains, read));
         let [rho, gamma] = self.lengths;
         let mini_batches = |difference: bool| {
@@ -306,8 +314,9 @@ impl<'a> StepReadings<'a> {
             [(Quantity::Loss, loss), (Quantity::Gradient, gradient)]
                 .map(|(quantity, number)| (domain.clone(), pass.clone(), quantity, number))
         };
-        let clean = domains.iter().flat_map(|domain| {
-            let gradient = domain.gradient_norm.unwrap_or(0.0);
+        let clean = domains.iter().enumerate().flat_map(|(place, domain)| {
+            let check = self.clean.checks.get(place).copied().unwrap_or_default();
+            let gradient = domain.gradient_norm.unwrap_or_else(|| read.get(check));
             let name = Some(domain.name.clone());
             pass(name, Pass::Clean, domain.loss, gradient)
         });

@@ -9,7 +9,7 @@ use burn::{
 use super::{
     ToDevice, Traffic,
     threads::at_once,
-    worker::{Ask, Call, CleanPart, Given, Held, PointsPart, Worker},
+    worker::{Ask, Call, CleanPart, Given, Held, Number, PointsPart, Worker},
 };
 use crate::{
     Error, Result,
@@ -21,11 +21,11 @@ use crate::{
         evaluation::{Point, PointAscent},
         passes::{Noise, PassSum, Passes},
         point::{At, Sums, Task},
-        readback::Readback,
+        readback::{Readback, Reading},
         rounds::Rounds,
         summary::CleanReadings,
     },
-    perturbation::RunningStatistics,
+    perturbation::{Adaptive, RunningStatistics},
 };
 
 /// A step divided among devices.
@@ -121,7 +121,7 @@ impl<'a, M: Module, B: ToDevice, F> Division<'a, M, B, F> {
         self.traffic.meetings += 1;
         let mut met: Vec<(Vec<Tensor<1>>, GradientsParams)> = Vec::new();
         met.resize_with(at.weights.len(), Default::default);
-        let mut squares: Vec<Vec<Option<Tensor<1>>>> = Vec::new();
+        let mut numbers: Vec<Option<Tensor<1>>> = Vec::new();
         let (mut mean, mut consensus) = (GradientsParams::new(), GradientsParams::new());
         let mut statistics = Vec::with_capacity(parts.len());
         for part in parts {
@@ -139,7 +139,7 @@ impl<'a, M: Module, B: ToDevice, F> Division<'a, M, B, F> {
                 }
             }
             // Devices hold domains in their order.
-            squares.extend(part.squares.into_iter().map(|(_, square)| vec![square]));
+            numbers.extend(part.numbers);
             accumulate(at.model, &mut mean, 1.0, part.mean);
             accumulate(at.model, &mut consensus, 1.0, part.consensus);
         }
@@ -152,16 +152,27 @@ impl<'a, M: Module, B: ToDevice, F> Division<'a, M, B, F> {
         self.consensus = ask.consensus.then_some(consensus);
         let losses = met.map(|(loss, _)| readback.push(loss)).collect();
         let (mean_norm, mean_square) = gradient.mean_norms(readback, at, &mean);
-        // Of parts of a gradient, neither the norm nor the domain is known.
-        squares.resize(at.weights.len(), Vec::new());
-        let joined = (!ask.squares).then(|| readback.push(finite_probe(at.model, &mean)));
-        let readings = CleanReadings {
+        let numbers = numbers.into_iter().map(|number| readback.push(number));
+        let numbers: Vec<Reading> = numbers.collect();
+        let mut readings = CleanReadings {
             losses,
-            gram: readback.push_rows(&squares),
+            gram: vec![Vec::new(); at.weights.len()],
+            checks: Vec::new(),
             again: false,
-            joined,
+            joined: None,
             mean_square,
         };
+        match ask.numbers {
+            Some(Number::Square) => {
+                readings.gram = numbers.into_iter().map(|square| vec![square]).collect();
+            }
+            Some(Number::Check) => readings.checks = numbers,
+            // Of parts of a gradient, neither the norm nor the domain is known.
+            None => {
+                let check = || readback.push(finite_probe(at.model, &mean));
+                readings.joined = Some(mean_square.unwrap_or_else(check));
+            }
+        }
         Ok((Clean::of_mean(mean, mean_norm), readings))
     }
 
@@ -300,11 +311,16 @@ where
         }
         let one_by_one =
             gradient.config().report || at.one_by_one() || (!is_whole && (keeps || consensus));
+        let ascends = keeps || consensus;
+        let number = match gradient.config().adaptive {
+            Adaptive::None if ascends => Number::Square,
+            _ => Number::Check,
+        };
         let ask = Ask {
             weights: at.weights,
             adaptive: gradient.config().adaptive,
             one_by_one,
-            squares: is_whole && !one_by_one,
+            numbers: (is_whole && !one_by_one).then_some(number),
             consensus: consensus && !one_by_one,
             keeps: keeps && is_whole,
         };

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     Result,
-    gradient::{accumulate, combine, scale, squared_norm, times, widen},
+    gradient::{accumulate, combine, finite_probe, scale, times, widen},
     optim::{
         DomainLoss, RobustGradient,
         clean::Clean,
@@ -67,20 +67,29 @@ pub(super) struct Ask<'a> {
     pub adaptive: Adaptive,
     /// The gradients one by one. Else their weighted sum.
     pub one_by_one: bool,
-    /// $\lVert g_i \rVert^2$.
-    pub squares: bool,
+    /// What is to be known of every gradient, where it is whole.
+    pub numbers: Option<Number>,
     /// $\sum_i p_i\, g_i / \lVert T g_i \rVert$.
     pub consensus: bool,
     /// Whether the device's own points need its gradients.
     pub keeps: bool,
 }
 
+/// A number of a gradient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Number {
+    /// $\lVert g_i \rVert^2$, by which ascents go.
+    Square,
+    /// One that is finite where the gradient is.
+    Check,
+}
+
 /// What the clean passes on a device have yielded.
 pub(super) struct CleanPart {
     /// Of the held parts, times their shares, by domain.
     pub losses: Vec<(usize, Tensor<1>)>,
-    /// $\lVert g_i \rVert^2$, by domain.
-    pub squares: Vec<(usize, Option<Tensor<1>>)>,
+    /// What was asked for of every gradient, in the order of the domains.
+    pub numbers: Vec<Option<Tensor<1>>>,
     pub gradients: Vec<(usize, GradientsParams)>,
     pub mean: GradientsParams,
     pub consensus: GradientsParams,
@@ -187,20 +196,21 @@ impl<M: Module, B: ToDevice> Worker<M, B> {
         L: DomainLoss<M>,
     {
         let mut passes = self.separate(call);
-        let (mut losses, mut squares, mut gradients) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut losses, mut numbers, mut gradients) = (Vec::new(), Vec::new(), Vec::new());
         let (mut mean, mut consensus) = (GradientsParams::new(), GradientsParams::new());
         let mut kept = BTreeMap::new();
         for (&domain, held) in &self.held {
             let (loss, gradient) = passes.one(&model, domain)?;
             let weight = ask.weights.get(domain).copied().unwrap_or(0.0);
             losses.push((domain, scale(widen(loss), held.share)));
-            let norm = (ask.consensus || ask.keeps)
+            let square = (ask.consensus || ask.keeps)
                 .then(|| adaptive_squared_norm(&model, &gradient, ask.adaptive))
-                .flatten()
-                .map(Tensor::sqrt);
-            if ask.squares {
-                squares.push((domain, squared_norm(&model, &gradient)));
-            }
+                .flatten();
+            numbers.extend(ask.numbers.map(|number| match number {
+                Number::Square => square.clone(),
+                Number::Check => finite_probe(&model, &gradient),
+            }));
+            let norm = square.map(Tensor::sqrt);
             if let (true, Some(norm)) = (ask.consensus, norm.clone()) {
                 let direction = combine(&model, &[(1.0, &gradient)]);
                 let direction = times(&model, direction, ascent_scale(norm, 1.0));
@@ -233,7 +243,7 @@ impl<M: Module, B: ToDevice> Worker<M, B> {
         self.at_theta = Some(model);
         Ok(CleanPart {
             losses,
-            squares,
+            numbers,
             gradients,
             mean,
             consensus,

@@ -358,6 +358,21 @@ fn a_sum_that_does_not_fit_into_16_bits_changes_nothing() {
     }
 }
 
+/// The mean 2049 of 32 bits is none of 16.
+#[test]
+fn the_norm_of_the_update_is_that_of_the_rounded_numbers() {
+    let domains = DomainBatches::unnamed([vec![2048.0, 1.0], vec![2050.0, 1.0]]).unwrap();
+    let model = point(&[0.25, 0.5], FloatDType::F16);
+    for report in [true, false] {
+        let robust = Config::erm().with_report(report).init_gradient().unwrap();
+        let (gradient, seen) = robust.gradients(&model, &domains, linear).unwrap();
+        let gradient = values(&gradient.get::<1>(model.theta.id).unwrap());
+        assert_eq!(gradient, [2048.0, 1.0]);
+        let norm = 2048f64.hypot(1.0);
+        assert!((seen.update_gradient_norm / norm - 1.0).abs() < 1e-6);
+    }
+}
+
 /// burn puts a state of 16 bits back in the device's default type: the first step would panic.
 #[test]
 fn a_recorded_state_of_16_bits_is_refused() {

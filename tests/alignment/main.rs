@@ -13,6 +13,7 @@ mod diagnostic_pictures;
 mod half;
 mod identities;
 mod non_finite;
+mod norms;
 mod numbers;
 mod parts;
 mod penalties;

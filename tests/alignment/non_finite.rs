@@ -44,7 +44,9 @@ fn evaluations() -> Vec<Config> {
         with(Evaluation::Sampled).with_draw(Draw::Derangement),
         with(Evaluation::Own).with_adaptive(Adaptive::ASAM),
         Config::erm(),
+        Config::erm().with_report(false),
         Config::gsam(0.1, 0.3),
+        Config::gsam(0.1, 0.3).with_report(false),
     ]);
     configs
 }
