@@ -184,9 +184,10 @@ pub struct RobustGradientAlignmentConfig {
     #[config(default = false)]
     pub recompute: bool,
     /// Whether the [`StepReport`](super::StepReport) holds norms, cosines, alignment and conflicts, at
-    /// the price of their inner products and of $K$ gradients in memory. Off, of norms it holds those that
-    /// the step goes by, and a gradient is kept no longer than it is needed: with $\gamma = 0$ the passes at a domain's point follow its clean pass at once, so
-    /// that without a [`noise_seed`](Self::noise_seed) dropout draws its masks in another order.
+    /// the price of their inner products and of $K$ gradients in memory. Off, nothing is computed for it: of
+    /// norms it holds those that the step goes by, and a gradient is kept no longer than it is needed. With
+    /// $\gamma = 0$ the passes at a domain's point follow its clean pass at once then, so that without a
+    /// [`noise_seed`](Self::noise_seed) dropout draws its masks in another order.
     /// Default: true.
     #[config(default = true)]
     pub report: bool,
