@@ -19,7 +19,7 @@ use crate::{
         WeightedSum, accumulate_times, combine, combine_taking, finite_probe, shared,
         square_and_dot, squared_norm,
     },
-    perturbation::{Adaptive, Length, Term, ascent_scale, displaced, displaced_with_resolution},
+    perturbation::{Adaptive, Length, Term, ascent_scale, displaced, displaced_along},
 };
 
 /// Where a step is.
@@ -267,7 +267,7 @@ impl RobustGradient {
         sums: &mut Sums,
     ) -> Result<()> {
         let way = self.way(at, clean, point);
-        let (at_point, resolution) = displaced_with_resolution(at.model, way);
+        let (at_point, resolution) = displaced_along(at.model, way, self.config().report);
         let resolution = resolution.wanted.zip(resolution.lost);
         let mut of_point = PointReadings {
             point: point.clone(),

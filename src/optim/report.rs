@@ -69,7 +69,8 @@ impl StepReport {
         mean(cosines.flat_map(|(i, row)| row.iter().take(i).copied()))
     }
 
-    /// The largest [`PointReport::unresolved`], that of the alignment loss included; `None` without parameters of 16 bits.
+    /// The largest [`PointReport::unresolved`], that of the alignment loss included; `None` without parameters of 16 bits, and
+    /// with the report off.
     pub fn unresolved(&self) -> Option<f64> {
         let shares = self.points.iter().map(|point| point.unresolved);
         let of_alignment = self.alignment.iter().map(|alignment| alignment.unresolved);
@@ -119,7 +120,7 @@ pub struct PointReport {
     /// The weighted mean of the evaluated losses at the point, less that at $\theta$.
     pub sharpness: f64,
     /// The share of the parameters' entries, from 0 to 1, that were to be moved to the point and
-    /// that rounding to 16 bits has left where they were; `None` without parameters of 16 bits.
+    /// that rounding to 16 bits has left where they were; `None` without parameters of 16 bits, and with the report off.
     ///
     /// Near 1, the losses are evaluated at $\theta$ itself: the perturbation is below the
     /// resolution of the parameters (about $2^{-11}$ of a value in f16, $2^{-8}$ in bf16). A

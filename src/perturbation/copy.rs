@@ -181,16 +181,18 @@ impl<'a> Term<'a> {
 pub fn displaced<M: Module>(model: &M, displacement: &[Displacement<'_>]) -> M {
     let terms = displacement.iter();
     let terms = terms.map(|term| Term::kept(term.length.clone(), term.gradient));
-    displaced_with_resolution(model, terms.collect()).0
+    displaced_along(model, terms.collect(), false).0
 }
 
-/// As [`displaced`], and how much of the way the parameters of 16 bits could not go.
-pub(crate) fn displaced_with_resolution<M: Module>(
+/// As [`displaced`], and, where that is to be counted, how much of the way the parameters of 16 bits could not go.
+pub(crate) fn displaced_along<M: Module>(
     model: &M,
     terms: Vec<Term<'_>>,
+    counts: bool,
 ) -> (M, Resolution) {
     let mut mapper = Displace {
         terms,
+        counts,
         shared: shared_parameters(model),
         leaves: TensorContainer::new(),
         wanted: Vec::new(),
@@ -206,7 +208,7 @@ pub(crate) fn displaced_with_resolution<M: Module>(
 }
 
 /// How many entries of parameters of 16 bits were to be moved, and how many of them rounding has
-/// left where they were: tensors of shape `[1]`, `None` without parameters of 16 bits.
+/// left where they were: tensors of shape `[1]`, `None` without parameters of 16 bits, and where it is not counted.
 pub(crate) struct Resolution {
     pub wanted: Option<Tensor<1>>,
     pub lost: Option<Tensor<1>>,
@@ -247,6 +249,7 @@ pub fn tie_shared_parameters<M: Module>(model: M) -> M {
 
 struct Displace<'a> {
     terms: Vec<Term<'a>>,
+    counts: bool,
     shared: HashSet<ParamId>,
     leaves: TensorContainer<ParamId>,
     wanted: Vec<Tensor<1>>,
@@ -260,7 +263,7 @@ impl Displace<'_> {
         let steps = steps.filter_map(|term| term.of(id, &parameter));
         let mut wanted: Option<Tensor<D, Bool>> = None;
         let point = steps.fold(None, |point: Option<Tensor<D>>, step| {
-            if half {
+            if half && self.counts {
                 // However small: it need not be seen in 32 bits either.
                 let moves = step.clone().not_equal_elem(0.0);
                 wanted = Some(match wanted.take() {
@@ -273,13 +276,15 @@ impl Displace<'_> {
         let Some(point) = point else {
             return parameter;
         };
-        let Some(wanted) = wanted else {
+        if !half {
             return point;
-        };
+        }
         let rounded = point.cast(parameter.dtype());
-        let lost = rounded.clone().equal(parameter).bool_and(wanted.clone());
-        self.wanted.push(wanted.float().cast(DType::F32).sum());
-        self.lost.push(lost.float().cast(DType::F32).sum());
+        if let Some(wanted) = wanted {
+            let lost = rounded.clone().equal(parameter).bool_and(wanted.clone());
+            self.wanted.push(wanted.float().cast(DType::F32).sum());
+            self.lost.push(lost.float().cast(DType::F32).sum());
+        }
         rounded
     }
 }

@@ -268,6 +268,14 @@ fn the_report_says_which_share_of_a_perturbation_is_lost() {
         }
     }
     assert_eq!(unresolved(&[1.0, 1024.0], FloatDType::F32, 1e-9), None);
+    // Nobody asks, nothing is counted.
+    let gradient = DomainBatches::unnamed([vec![3.0f32, 4.0]]).unwrap();
+    let quiet = Config::sam(1e-3).with_report(false);
+    let robust = quiet.init_gradient().unwrap();
+    let model = point(&[1.0, 1.0], FloatDType::F16);
+    let (_, report) = robust.gradients(&model, &gradient, linear).unwrap();
+    assert_eq!(report.points.len(), 1);
+    assert_eq!(report.unresolved(), None);
 
     // What is not to be moved is not lost.
     let still = DomainBatches::unnamed([vec![1.0f32, 0.0]]).unwrap();
