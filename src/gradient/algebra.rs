@@ -312,7 +312,7 @@ pub(crate) fn has_parameters_of_16_bits<M: Module>(model: &M) -> bool {
 
     impl OnParameter for Half {
         fn on<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            self.0 |= matches!(param.val().dtype(), DType::F16 | DType::BF16);
+            self.0 |= is_of_16_bits(param.val().dtype());
         }
     }
 
@@ -391,10 +391,14 @@ pub(crate) fn for_each_parameter<M: Module, O: OnParameter>(model: &M, on: &mut 
 
 /// The tensor in at least 32 bits: what squares and small steps need.
 pub(crate) fn widen<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
-    match tensor.dtype() {
-        DType::F16 | DType::BF16 => tensor.cast(DType::F32),
-        _ => tensor,
+    match is_of_16_bits(tensor.dtype()) {
+        true => tensor.cast(DType::F32),
+        false => tensor,
     }
+}
+
+pub(crate) fn is_of_16_bits(dtype: DType) -> bool {
+    matches!(dtype, DType::F16 | DType::BF16)
 }
 
 /// `c * tensor`, and the tensor itself where `c` is 1.

@@ -21,7 +21,8 @@ mod vectors;
 
 pub(crate) use algebra::{
     OnParameter, WeightedSum, accumulate_times, combine_taking, for_each_parameter,
-    has_parameters_of_16_bits, in_order, multiplied, scale, shared, square_and_dot, total, widen,
+    has_parameters_of_16_bits, in_order, is_of_16_bits, multiplied, scale, shared, square_and_dot,
+    total, widen,
 };
 pub use algebra::{accumulate, combine, dot, finite_probe, gram, like_parameters, squared_norm};
 pub use clip::clip_by_global_norm;

@@ -12,8 +12,8 @@ use crate::{
     Result,
     aggregation::{DomainStatistics, Needs, combined},
     gradient::{
-        GramMatrix, combine, combine_taking, dot, gram, like_parameters, shared, squared_norm,
-        times,
+        GramMatrix, combine, combine_taking, dot, gram, has_parameters_of_16_bits, like_parameters,
+        shared, squared_norm, times,
     },
 };
 
@@ -126,6 +126,17 @@ impl RobustGradient {
         Ok(true)
     }
 
+    /// Whether $G$ is $\bar g$ as it is: a plain step to which nothing is added, and whose parameters are not of
+    /// 16 bits, for which it would be rounded.
+    pub(super) fn is_mean<M: Module>(&self, at: &At<'_, M>, step: u64) -> bool {
+        let config = self.config();
+        at.plan.points.is_empty()
+            && !at.one_by_one()
+            && self.reuse_weight(at, step).is_none()
+            && config.clean_weight + config.perturbed_weight == 1.0
+            && !has_parameters_of_16_bits(at.model)
+    }
+
     /// $G = w_0\, \bar g + w_1 P - \alpha\, \bar g_\perp + \lambda_t \nabla \varphi$; without perturbed
     /// passes, $P$ is made of the clean gradients and of what perturbed steps have left, and there is
     /// no $\bar g_\perp$.
@@ -142,6 +153,9 @@ impl RobustGradient {
         let (w0, w1) = (self.config().clean_weight, self.config().perturbed_weight);
         let perturbed = &sums.perturbed;
         readings.carried = self.keep_direction(at, &clean.mean, perturbed, readings.step, readback);
+        if at.is_mean {
+            return clean.mean;
+        }
         let of_clean = clean.aggregated.as_ref().unwrap_or(&clean.mean);
         let of_plain = match (&clean.plain, at.parts.perturbed) {
             (Some(gradient), _) => gradient,

@@ -7,7 +7,7 @@ use super::{
     readback::{Readback, Reading},
 };
 use crate::{
-    gradient::{WeightedSum, combine, has_parameters_of_16_bits, kept, like, squared_norm, times},
+    gradient::{WeightedSum, combine, kept, like, squared_norm, times},
     perturbation::ascent_scale,
 };
 
@@ -25,21 +25,10 @@ impl RobustGradientAlignmentConfig {
 /// What perturbed steps leave for the plain ones between them.
 impl RobustGradient {
     /// The weight $w_1 \alpha$ in a plain step, where something is kept.
-    fn reuse_weight<M>(&self, at: &At<'_, M>, step: u64) -> Option<f64> {
+    pub(super) fn reuse_weight<M>(&self, at: &At<'_, M>, step: u64) -> Option<f64> {
         let weight = self.config().reuses()?;
         let reuses = !self.config().is_perturbed(step) && !at.carried.direction.is_empty();
         reuses.then_some(self.config().perturbed_weight * weight)
-    }
-
-    /// Whether $G$ is $\bar g$ as it is: a plain step to which nothing is added, and whose parameters are not of
-    /// 16 bits, for which it would be rounded.
-    pub(super) fn is_mean<M: Module>(&self, at: &At<'_, M>, step: u64) -> bool {
-        let config = self.config();
-        at.plan.points.is_empty()
-            && !at.one_by_one()
-            && self.reuse_weight(at, step).is_none()
-            && config.clean_weight + config.perturbed_weight == 1.0
-            && !has_parameters_of_16_bits(at.model)
     }
 
     /// The weight $w_1 \alpha$, and $\lVert \bar g \rVert\, \hat v$; `None` in perturbed steps, and where

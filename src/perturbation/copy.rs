@@ -7,7 +7,7 @@ use burn::{
 };
 
 use super::Adaptive;
-use crate::gradient::{multiplied, scale, total, widen};
+use crate::gradient::{is_of_16_bits, multiplied, scale, total, widen};
 
 /// The length of an ascent for each unit of its gradient, $\rho / \lVert g \rVert$, and 0 where
 /// $\lVert g \rVert = 0$: what a gradient is multiplied by to become $\varepsilon$.
@@ -258,7 +258,7 @@ struct Displace<'a> {
 
 impl Displace<'_> {
     fn displace<const D: usize>(&mut self, id: ParamId, parameter: Tensor<D>) -> Tensor<D> {
-        let half = matches!(parameter.dtype(), DType::F16 | DType::BF16);
+        let half = is_of_16_bits(parameter.dtype());
         let steps = self.terms.iter_mut();
         let steps = steps.filter_map(|term| term.of(id, &parameter));
         let mut wanted: Option<Tensor<D, Bool>> = None;
