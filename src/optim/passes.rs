@@ -33,8 +33,8 @@ pub(crate) trait Passes<M: Module> {
 pub(crate) struct PassSum {
     /// Of every term, shape `[1]`.
     pub losses: Vec<Tensor<1>>,
-    /// What is finite where a term's gradient is, one for each. None after a joined pass, whose gradient is
-    /// the sum itself.
+    /// What is finite where a term's gradient is, one for each. None where the gradient is the sum itself: of a
+    /// single term, and after a joined pass.
     pub probes: Vec<Option<Tensor<1>>>,
     pub sum: WeightedSum,
 }
@@ -141,7 +141,9 @@ fn sum_one_by_one<M: Module>(
     for &(domain, coefficient) in terms {
         let (loss, gradient) = passes.one(model, domain)?;
         of_terms.losses.push(loss);
-        of_terms.probes.push(finite_probe(model, &gradient));
+        if terms.len() > 1 {
+            of_terms.probes.push(finite_probe(model, &gradient));
+        }
         of_terms.sum.add(model, coefficient, gradient);
     }
     Ok(of_terms)

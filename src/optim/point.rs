@@ -16,10 +16,10 @@ use crate::{
     Result,
     aggregation::Needs,
     gradient::{
-        WeightedSum, accumulate_times, combine, combine_taking, finite_probe, shared,
-        square_and_dot, squared_norm,
+        WeightedSum, accumulate_times, combine, combine_taking, finite_probe,
+        has_parameters_of_16_bits, shared, square_and_dot, squared_norm,
     },
-    perturbation::{Adaptive, Length, Term, ascent_scale, displaced, displaced_along},
+    perturbation::{Adaptive, Length, Resolution, Term, ascent_scale, displaced, displaced_along},
 };
 
 /// Where a step is.
@@ -125,10 +125,10 @@ impl<'a> Task<'a> {
 
 /// A point, and the model there.
 struct Place<'a, M> {
-    model: &'a M,
     point: &'a Point,
-    /// $\bar g$.
-    mean: &'a GradientsParams,
+    model: M,
+    /// Of its parameters of 16 bits.
+    resolution: Resolution,
 }
 
 /// What comes of the gradients at the points.
@@ -207,13 +207,52 @@ impl RobustGradient {
         clean: &mut Clean,
         sums: &mut Sums,
     ) -> Result<()> {
-        for point in at.plan.points.iter().skip(sums.readings.len()) {
+        let points = at.plan.points.iter().skip(sums.readings.len());
+        let mut together = self.together(at, clean, points.clone()).into_iter();
+        for point in points {
             if let (PointAscent::Domain(domain), Held::Again) = (point.ascent, at.held) {
                 self.take_again(passes, at, clean, domain)?;
             }
-            self.ascend(passes, readback, at, clean, point, sums)?;
+            let place = match together.next() {
+                Some(place) => place,
+                None => self.place(at, clean, point),
+            };
+            self.passes_there(passes, readback, at, &clean.mean, place, sums)?;
         }
         Ok(())
+    }
+
+    /// All points, made at once from $\theta - \gamma\, \bar g$, which is made once for them: the same bits as one
+    /// by one. None where that cannot be, or would hold more: every clean gradient becomes its point.
+    ///
+    /// An adaptive ascent goes by its operator at $\theta$; parameters of 16 bits are rounded once.
+    fn together<'a, M: Module>(
+        &self,
+        at: &At<'_, M>,
+        clean: &mut Clean,
+        points: impl Iterator<Item = &'a Point> + Clone,
+    ) -> Vec<Place<'a, M>> {
+        let own = |point: &Point| matches!(point.ascent, PointAscent::Domain(_));
+        let are_own = points.clone().all(own) && points.clone().count() > 1;
+        let become_points = at.held == Held::All && at.differences.is_none();
+        let to_the_bit =
+            self.config().adaptive == Adaptive::None && !has_parameters_of_16_bits(at.model);
+        let shift = at.shift(&clean.mean);
+        let Some(shift) = shift.filter(|_| are_own && become_points && to_the_bit) else {
+            return Vec::new();
+        };
+        let (shifted, _) = displaced_along(at.model, vec![shift], false);
+        let place = |point| {
+            let ascent = self.ascent(at, clean, point);
+            let way = ascent.into_iter().collect();
+            let (model, resolution) = displaced_along(&shifted, way, false);
+            Place {
+                point,
+                model,
+                resolution,
+            }
+        };
+        points.map(place).collect()
     }
 
     /// With the last clean gradient, before the next is taken: the passes at its own point, or its part
@@ -230,7 +269,8 @@ impl RobustGradient {
         for point in &at.plan.points {
             match point.ascent {
                 PointAscent::Domain(domain) if domain == last => {
-                    self.ascend(passes, readback, at, clean, point, sums)?;
+                    let place = self.place(at, clean, point);
+                    self.passes_there(passes, readback, at, &clean.mean, place, sums)?;
                 }
                 PointAscent::Consensus => self.add_to_consensus(at, clean, last),
                 _ => {}
@@ -256,20 +296,39 @@ impl RobustGradient {
         Ok(())
     }
 
-    /// A point and the gradients there.
-    fn ascend<M: Module>(
+    /// A point, and the model there.
+    fn place<'a, M: Module>(
+        &self,
+        at: &At<'_, M>,
+        clean: &mut Clean,
+        point: &'a Point,
+    ) -> Place<'a, M> {
+        let way = self.way(at, clean, point);
+        let (model, resolution) = displaced_along(at.model, way, self.config().report);
+        Place {
+            point,
+            model,
+            resolution,
+        }
+    }
+
+    /// The gradients at one point.
+    fn passes_there<M: Module>(
         &self,
         passes: &mut dyn Passes<M>,
         readback: &mut Readback,
         at: &At<'_, M>,
-        clean: &mut Clean,
-        point: &Point,
+        mean: &GradientsParams,
+        place: Place<'_, M>,
         sums: &mut Sums,
     ) -> Result<()> {
-        let way = self.way(at, clean, point);
-        let (at_point, resolution) = displaced_along(at.model, way, self.config().report);
+        let Place {
+            point,
+            model,
+            resolution,
+        } = place;
         let resolution = resolution.wanted.zip(resolution.lost);
-        let mut of_point = PointReadings {
+        let mut readings = PointReadings {
             point: point.clone(),
             passes: Vec::with_capacity(point.terms.len()),
             joined: Reading::default(),
@@ -278,27 +337,6 @@ impl RobustGradient {
             resolution: resolution
                 .map(|(wanted, lost)| (readback.push(wanted), readback.push(lost))),
         };
-        let place = Place {
-            model: &at_point,
-            point,
-            mean: &clean.mean,
-        };
-        self.passes_at(passes, readback, at, &place, &mut of_point, sums)?;
-        sums.readings.push(of_point);
-        Ok(())
-    }
-
-    /// The gradients at one point.
-    fn passes_at<M: Module>(
-        &self,
-        passes: &mut dyn Passes<M>,
-        readback: &mut Readback,
-        at: &At<'_, M>,
-        place: &Place<'_, M>,
-        readings: &mut PointReadings,
-        sums: &mut Sums,
-    ) -> Result<()> {
-        let Place { model, point, mean } = *place;
         let keeps = at.keeps(point);
         // At a point that all domains share, it is their gradients that are kept.
         let of_domains = keeps && !matches!(point.ascent, PointAscent::Domain(_));
@@ -313,12 +351,22 @@ impl RobustGradient {
                 losses,
                 probes,
                 sum,
-            } = passes.sum(model, terms)?;
+            } = passes.sum(&model, terms)?;
+            let adds_up = !keeps && !point.is_difference();
+            if adds_up {
+                self.align(readback, at, &sum.sum, mean, &mut readings);
+                readings.unit = sum.unit;
+            }
             let probes = probes.into_iter().map(|probe| readback.push(probe));
             let mut checks: Vec<Reading> = probes.collect();
             if checks.is_empty() {
-                // A joined pass has one gradient for all of its domains.
-                let check = readback.push(finite_probe(at.model, &sum.sum));
+                // The gradient is the sum itself, whose square tells where it is read.
+                let square = readings.alignment.filter(|_| adds_up);
+                let check = match square {
+                    Some((square, _)) => square,
+                    None => readback.push(finite_probe(at.model, &sum.sum)),
+                };
+                // A joined pass has one for all of its domains.
                 match terms.len() {
                     1 => checks.push(check),
                     _ => readings.joined = check,
@@ -343,8 +391,6 @@ impl RobustGradient {
             } else if point.is_difference() {
                 sums.alignment.add(at.model, sum.unit, sum.sum);
             } else {
-                self.align(readback, at, &sum.sum, mean, readings);
-                readings.unit = sum.unit;
                 sums.perturbed.add(at.model, sum.unit, sum.sum);
             }
             readings.passes.extend(of_terms);
@@ -353,8 +399,9 @@ impl RobustGradient {
             let parts = sums.parts.iter().map(|part| part.weight).zip(&sums.kept);
             let parts: Vec<_> = parts.skip(first_kept).collect();
             let sum = combine(at.model, &parts);
-            self.align(readback, at, &sum, mean, readings);
+            self.align(readback, at, &sum, mean, &mut readings);
         }
+        sums.readings.push(readings);
         Ok(())
     }
 
@@ -373,7 +420,7 @@ impl RobustGradient {
         });
     }
 
-    /// The way from $\theta$ to a point: $\varepsilon - \gamma\, \bar g$, or along the direction of a
+    /// The way from $\theta$ to a point: $-\gamma\, \bar g + \varepsilon$, or along the direction of a
     /// finite difference. What no later point needs is taken from the clean gradients.
     fn way<'a, M: Module>(
         &self,
@@ -384,9 +431,26 @@ impl RobustGradient {
         if let Some(length) = self.along_mean(at, clean, point) {
             return vec![Term::kept(length, &clean.mean)];
         }
-        let ascent = match point.ascent {
-            PointAscent::None => None,
-            PointAscent::Domain(domain) => self.of_domain(at, clean, domain),
+        if let PointAscent::Difference { length, .. } = point.ascent {
+            let direction = at.direction(clean, point).into_iter();
+            let along = |direction| Term::taken(Length::constant(length), direction);
+            return direction.map(along).collect();
+        }
+        // The shift first, as where it is made before the ascents.
+        let ascent = self.ascent(at, clean, point);
+        at.shift(&clean.mean).into_iter().chain(ascent).collect()
+    }
+
+    /// $\varepsilon$, by the gradients that it is made of.
+    fn ascent<'a, M: Module>(
+        &self,
+        at: &'a At<'_, M>,
+        clean: &mut Clean,
+        point: &Point,
+    ) -> Option<Term<'a>> {
+        let (length, gradient) = match point.ascent {
+            PointAscent::None | PointAscent::Difference { .. } => return None,
+            PointAscent::Domain(domain) => self.of_domain(at, clean, domain)?,
             PointAscent::Consensus => {
                 if at.held == Held::All {
                     for domain in 0..clean.gradients.len() {
@@ -394,33 +458,19 @@ impl RobustGradient {
                     }
                 }
                 let sum = std::mem::take(&mut clean.consensus);
-                Some((Length::constant(1.0), sum))
+                (Length::constant(1.0), sum)
             }
             PointAscent::Pooled => {
+                let norm = clean.mean_norm.clone()?;
                 let climbed = clean.climbed.take();
                 let climbed = climbed.unwrap_or_else(|| shared(at.model, &clean.mean));
-                let norm = clean.mean_norm.clone();
-                norm.map(|norm| (Length::new(ascent_scale(norm, at.rho())), climbed))
-            }
-            PointAscent::Difference { length, .. } => {
-                let direction = at.direction(clean, point).into_iter();
-                let along = |direction| Term::taken(Length::constant(length), direction);
-                return direction.map(along).collect();
+                (Length::new(ascent_scale(norm, at.rho())), climbed)
             }
         };
-        let mut way = Vec::with_capacity(2);
-        if let Some((length, gradient)) = ascent {
-            let length = length
-                .with_adaptive(self.config().adaptive)
-                .with_factors(at.perturbation.rho.parts().1);
-            way.push(Term::taken(length, gradient));
-        }
-        if !at.perturbation.gamma.is_zero() {
-            let (gamma, factors) = at.perturbation.gamma.parts();
-            let length = Length::constant(-gamma).with_factors(factors);
-            way.push(Term::kept(length, &clean.mean));
-        }
-        way
+        let length = length
+            .with_adaptive(self.config().adaptive)
+            .with_factors(at.perturbation.rho.parts().1);
+        Some(Term::taken(length, gradient))
     }
 
     /// $\rho / \lVert \bar g \rVert - \gamma$, where ascent and shift both go along $\bar g$ by one
@@ -468,6 +518,14 @@ impl RobustGradient {
 }
 
 impl<M: Module> At<'_, M> {
+    /// $-\gamma\, \bar g$; `None` where it moves no parameter.
+    fn shift<'a>(&'a self, mean: &'a GradientsParams) -> Option<Term<'a>> {
+        let gamma = &self.perturbation.gamma;
+        let (length, factors) = gamma.parts();
+        let length = Length::constant(-length).with_factors(factors);
+        (!gamma.is_zero()).then(|| Term::kept(length, mean))
+    }
+
     /// $\rho$, of parameters in no group.
     fn rho(&self) -> f64 {
         self.perturbation.rho.parts().0

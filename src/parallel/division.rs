@@ -414,8 +414,9 @@ where
                 jobs.push((worker, replica, places, terms));
             }
         }
+        let several = terms.len() > 1;
         let parts = at_once(jobs, |(worker, replica, places, terms)| {
-            let part = worker.sum(&replica, &terms, call, first)?;
+            let part = worker.sum(&replica, (&terms, several), call, first)?;
             Ok((places, part))
         })?;
         let Division {
@@ -430,11 +431,12 @@ where
         for (places, (part, called, bytes)) in parts {
             *calls += called;
             traffic.received += bytes;
-            let numbers = part.losses.into_iter().zip(part.probes);
-            for (place, (loss, probe)) in places.into_iter().zip(numbers) {
-                if let Some((losses, probes)) = of_terms.get_mut(place) {
+            let mut probes = part.probes.into_iter();
+            for (place, loss) in places.into_iter().zip(part.losses) {
+                if let Some((losses, of_term)) = of_terms.get_mut(place) {
                     losses.push(loss.to_device(first));
-                    probes.extend(probe.map(|probe| probe.to_device(first)));
+                    let probe = probes.next().flatten();
+                    of_term.extend(probe.map(|probe| probe.to_device(first)));
                 }
             }
             sum.add(model, part.sum.unit, part.sum.sum);
@@ -447,7 +449,9 @@ where
         for ((domain, _), (losses, probes)) in terms.iter().zip(of_terms) {
             let loss = total(losses).ok_or_else(|| not_met(*domain))?;
             passes.losses.push(loss);
-            passes.probes.push(total(probes));
+            if several {
+                passes.probes.push(total(probes));
+            }
         }
         Ok(passes)
     }

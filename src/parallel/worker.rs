@@ -253,12 +253,12 @@ impl<M: Module, B: ToDevice> Worker<M, B> {
         })
     }
 
-    /// The passes at a point over what it holds, with the point's terms: their losses and finite
-    /// probes times the shares.
+    /// The passes at a point over what it holds, with the point's terms: their losses times the shares, and,
+    /// where the point has `several` terms, of each what is finite where its gradient is.
     pub fn sum<F, L>(
         &self,
         model: &M,
-        terms: &[(usize, f64)],
+        (terms, several): (&[(usize, f64)], bool),
         call: Call<'_, F>,
         first: &Device,
     ) -> Result<(PassSum, usize, u64)>
@@ -275,6 +275,10 @@ impl<M: Module, B: ToDevice> Worker<M, B> {
         let mut sum = Passes::<M>::sum(&mut passes, model, &of_parts)?;
         for ((domain, _), loss) in terms.iter().zip(&mut sum.losses) {
             *loss = scale(widen(loss.clone()), share(domain));
+        }
+        if several && sum.probes.is_empty() {
+            // Its own term alone, of several.
+            sum.probes.push(finite_probe(model, &sum.sum.sum));
         }
         let (gradient, bytes) = self.to_first(model, sum.sum.sum, first);
         sum.sum.sum = gradient;

@@ -21,5 +21,5 @@ pub use adaptive::*;
 #[cfg(feature = "train")]
 pub(crate) use copy::unmarked_leaf_like;
 pub use copy::{Displacement, ascent_scale, displaced, tie_shared_parameters};
-pub(crate) use copy::{Length, Term, displaced_along, leaf_like};
+pub(crate) use copy::{Length, Resolution, Term, displaced_along, leaf_like};
 pub(crate) use running::RunningStatistics;
