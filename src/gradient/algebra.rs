@@ -335,10 +335,7 @@ pub(crate) struct WeightedSum {
 
 impl WeightedSum {
     pub fn new() -> Self {
-        Self {
-            unit: 1.0,
-            sum: GradientsParams::new(),
-        }
+        Self::of(GradientsParams::new())
     }
 
     /// The gradient itself.

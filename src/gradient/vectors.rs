@@ -6,7 +6,7 @@ use burn::{
     tensor::{Bytes, DType, Tensor, TensorData},
 };
 
-use super::algebra::{OnParameter, for_each_parameter, widen};
+use super::algebra::{OnParameter, for_each_parameter, scale, widen};
 use crate::{Error, Result};
 
 /// Gradients or weights as they are kept from step to step: every parameter's as a vector of at
@@ -19,20 +19,21 @@ pub(crate) type VectorsData = BTreeMap<ParamId, TensorData>;
 /// A gradient to keep.
 pub(crate) fn kept<M: Module>(model: &M, gradient: &GradientsParams) -> Vectors {
     let mut vectors = Vectors::new();
-    move_to_gradient(model, &mut vectors, gradient, 1.0);
+    move_to_gradient(model, &mut vectors, (1.0, gradient), 1.0);
     vectors
 }
 
-/// $v \leftarrow v + w\, (g - v)$ for every parameter that $g$ has a gradient for; see
+/// $v \leftarrow v + w\, (c\, g - v)$ for every parameter that $g$ has a gradient for; see
 /// [`move_towards`].
 pub(crate) fn move_to_gradient<M: Module>(
     model: &M,
     vectors: &mut Vectors,
-    gradient: &GradientsParams,
+    (coefficient, gradient): (f64, &GradientsParams),
     weight: f64,
 ) {
     struct Move<'a> {
         vectors: &'a mut Vectors,
+        coefficient: f64,
         gradient: &'a GradientsParams,
         weight: f64,
     }
@@ -40,7 +41,8 @@ pub(crate) fn move_to_gradient<M: Module>(
     impl OnParameter for Move<'_> {
         fn on<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
             if let Some(gradient) = self.gradient.get::<D>(param.id) {
-                move_towards(self.vectors, param.id, gradient, self.weight);
+                let target = scale(widen(gradient), self.coefficient);
+                move_towards(self.vectors, param.id, target, self.weight);
             }
         }
     }
@@ -49,6 +51,7 @@ pub(crate) fn move_to_gradient<M: Module>(
         model,
         &mut Move {
             vectors,
+            coefficient,
             gradient,
             weight,
         },
@@ -208,13 +211,18 @@ mod tests {
         move_to_gradient(
             &net,
             &mut vectors,
-            &gradient(&net, [3.0, 0.0], Some(8.0)),
+            (2.0, &gradient(&net, [1.5, 0.0], Some(4.0))),
             0.25,
         );
         // The first time it is the gradient itself.
         assert_eq!(numbers(&vectors, net.weight.id), [1.5, 1.5]);
         assert_eq!(numbers(&vectors, net.bias.id), [8.0]);
-        move_to_gradient(&net, &mut vectors, &gradient(&net, [1.5, 1.5], None), 0.5);
+        move_to_gradient(
+            &net,
+            &mut vectors,
+            (1.0, &gradient(&net, [1.5, 1.5], None)),
+            0.5,
+        );
         assert_eq!(numbers(&vectors, net.bias.id), [8.0]);
     }
 
@@ -236,7 +244,7 @@ mod tests {
         other.register(net.bias.id, Tensor::<1>::ones([2], &Device::flex()));
         assert!(like(&net, &vectors, &other).is_empty());
         let mut moved = vectors.clone();
-        move_to_gradient(&net, &mut moved, &other, 0.5);
+        move_to_gradient(&net, &mut moved, (1.0, &other), 0.5);
         assert_eq!(numbers(&moved, net.bias.id), [1.0, 1.0]);
     }
 

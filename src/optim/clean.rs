@@ -13,7 +13,7 @@ use super::{
 use crate::{
     Result,
     aggregation::{Needs, combined},
-    gradient::{GramMatrix, WeightedSum, finite_probe, gram, shared, squared_norm},
+    gradient::{GramMatrix, WeightedSum, finite_probe, gram, scale, shared, squared_norm},
     perturbation::{Adaptive, adaptive_squared_norm},
 };
 
@@ -23,7 +23,8 @@ pub(crate) struct Clean {
     pub gradients: Vec<GradientsParams>,
     /// $\lVert T g_i \rVert$.
     pub norms: Vec<Option<Tensor<1>>>,
-    pub mean: GradientsParams,
+    /// $\bar g$, as it was added up: nothing goes over all parameters only to scale it.
+    pub mean: WeightedSum,
     /// $\lVert T \bar g \rVert$, where an ascent is pooled.
     pub mean_norm: Option<Tensor<1>>,
     /// What takes the place of $\bar g$ in $w_0\, \bar g$.
@@ -48,7 +49,7 @@ pub(crate) struct Seen {
 
 impl Clean {
     /// The mean gradient alone.
-    pub fn of_mean(mean: GradientsParams, mean_norm: Option<Tensor<1>>) -> Self {
+    pub fn of_mean(mean: WeightedSum, mean_norm: Option<Tensor<1>>) -> Self {
         Self {
             gradients: Vec::new(),
             norms: Vec::new(),
@@ -175,8 +176,7 @@ impl RobustGradient {
         if passes.joins() && !at.by_domain() && !at.one_by_one() {
             return self.clean_pass(passes, readback, at, at_theta);
         }
-        let mut clean = Clean::of_mean(GradientsParams::new(), None);
-        let mut mean = WeightedSum::new();
+        let mut clean = Clean::of_mean(WeightedSum::new(), None);
         let (mut losses, mut gram_rows, mut checks) = (Vec::new(), Vec::new(), Vec::new());
         for (domain, weight) in at.weights.iter().enumerate() {
             let (loss, gradient) = passes.one(at_theta, domain)?;
@@ -188,7 +188,8 @@ impl RobustGradient {
                 checks.push(readback.push(check(at_theta, &gradient, &row)));
                 gram_rows.push(row);
                 if *weight > 0.0 {
-                    mean.add(at_theta, *weight, shared(at_theta, &gradient));
+                    let gradient = shared(at_theta, &gradient);
+                    clean.mean.add(at_theta, *weight, gradient);
                 }
             }
             clean.gradients.push(gradient);
@@ -216,11 +217,10 @@ impl RobustGradient {
                     false => std::mem::take(gradient),
                 };
                 if *weight > 0.0 {
-                    mean.add(at_theta, *weight, gradient);
+                    clean.mean.add(at_theta, *weight, gradient);
                 }
             }
         }
-        clean.mean = mean.combined(at_theta);
         let gram = readback.push_rows(&gram_rows);
         clean.scale = at.aligning.is_some().then(|| {
             let (square, epsilon) = parameters_squared_norm(at.model);
@@ -292,10 +292,12 @@ impl RobustGradient {
         at_theta: &M,
     ) -> Result<(Clean, CleanReadings)> {
         let terms: Vec<(usize, f64)> = at.weights.iter().copied().enumerate().collect();
-        let PassSum { losses, sum, .. } = passes.sum(at_theta, &terms)?;
-        let mean = sum.combined(at_theta);
+        let PassSum {
+            losses, sum: mean, ..
+        } = passes.sum(at_theta, &terms)?;
         let (mean_norm, mean_square) = self.mean_norms(readback, at, &mean);
-        let joined = mean_square.unwrap_or_else(|| readback.push(finite_probe(at.model, &mean)));
+        let joined =
+            mean_square.unwrap_or_else(|| readback.push(finite_probe(at.model, &mean.sum)));
         let losses = losses.into_iter();
         let readings = CleanReadings {
             losses: losses.map(|loss| readback.push(loss)).collect(),
@@ -314,18 +316,20 @@ impl RobustGradient {
         &self,
         readback: &mut Readback,
         at: &At<'_, M>,
-        mean: &GradientsParams,
+        mean: &WeightedSum,
     ) -> (Option<Tensor<1>>, Option<Reading>) {
         let pooled = |point: &Point| point.ascent == PointAscent::Pooled;
         let pooled = at.plan.points.iter().any(pooled);
         let adaptive = self.config().adaptive;
         let ascends = pooled && adaptive == Adaptive::None;
         let known = self.config().report || at.is_mean || ascends;
-        let square = known.then(|| squared_norm(at.model, mean)).flatten();
+        let of_mean = |square: Tensor<1>| scale(square, mean.unit.powi(2));
+        let square = known.then(|| squared_norm(at.model, &mean.sum)).flatten();
+        let square = square.map(of_mean);
         let norm = match (pooled, adaptive) {
             (false, _) => None,
             (true, Adaptive::None) => square.clone(),
-            (true, adaptive) => adaptive_squared_norm(at.model, mean, adaptive),
+            (true, adaptive) => adaptive_squared_norm(at.model, &mean.sum, adaptive).map(of_mean),
         };
         let square = known.then(|| readback.push(square));
         (norm.map(Tensor::sqrt), square)

@@ -152,31 +152,34 @@ impl RobustGradient {
         drop(clean.gradients);
         let (w0, w1) = (self.config().clean_weight, self.config().perturbed_weight);
         let perturbed = &sums.perturbed;
-        readings.carried = self.keep_direction(at, &clean.mean, perturbed, readings.step, readback);
+        readings.carried =
+            self.keep_direction(at, &clean.mean.sum, perturbed, readings.step, readback);
         if at.is_mean {
-            return clean.mean;
+            return clean.mean.combined(at.model);
         }
-        let of_clean = clean.aggregated.as_ref().unwrap_or(&clean.mean);
+        let mean = (clean.mean.unit, &clean.mean.sum);
+        let of_clean = clean.aggregated.as_ref().map_or(mean, |it| (1.0, it));
         let of_plain = match (&clean.plain, at.parts.perturbed) {
-            (Some(gradient), _) => gradient,
+            (Some(gradient), _) => (1.0, gradient),
             (None, true) => of_clean,
-            (None, false) => &clean.mean,
+            (None, false) => mean,
         };
-        let term = |weight: f64, gradient| (weight, shared(at.model, gradient));
+        let term =
+            |weight: f64, (unit, gradient): (f64, _)| (weight * unit, shared(at.model, gradient));
         let mut terms = match perturbed.sum.is_empty() {
-            true if std::ptr::eq(of_clean, of_plain) => vec![term(w0 + w1, of_clean)],
+            true if std::ptr::eq(of_clean.1, of_plain.1) => vec![term(w0 + w1, of_clean)],
             true => vec![term(w0, of_clean), term(w1, of_plain)],
             false => vec![
                 term(w0, of_clean),
-                term(w1 * perturbed.unit, &perturbed.sum),
+                term(w1, (perturbed.unit, &perturbed.sum)),
             ],
         };
         if let Some(gap) = self.config().gap_weight.filter(|gap| *gap != 0.0)
             && !perturbed.sum.is_empty()
         {
-            terms.push(term(-gap, &clean.mean));
-            let along = projected(at.model, &clean.mean, &perturbed.sum);
-            terms.extend(along.map(|along| (gap, along)));
+            terms.push(term(-gap, mean));
+            let along = projected(at.model, &clean.mean.sum, &perturbed.sum);
+            terms.extend(along.map(|along| (gap * clean.mean.unit, along)));
         }
         terms.extend(self.reused(at, &clean.mean, readings.step));
         if let (Some(readings), Some(gradient)) = (&mut readings.alignment, alignment) {

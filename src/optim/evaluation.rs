@@ -143,7 +143,8 @@ fn coefficients(
                 Draw::Derangement => (active - 1.0) / pairs(weights),
             };
             table(&|one, other| match drawn.get(&one.0) == Some(&other.0) {
-                true => factor * product(one, other),
+                // p_i itself, to the bit, where all weights are the same.
+                true => one.1 * (factor * other.1),
                 false => 0.0,
             })
         }

@@ -83,11 +83,15 @@ impl FriendlyAscent {
         let mean = &mut at.carried.mean;
         // Before there is a mean, the ascent is SAM's.
         if clean.mean_norm.is_some() && !mean.is_empty() {
-            let climbed = clean.climbed.as_ref().unwrap_or(&clean.mean);
+            let (unit, climbed) = match &clean.climbed {
+                Some(climbed) => (1.0, climbed),
+                None => (clean.mean.unit, &clean.mean.sum),
+            };
             let common = like(at.model, mean, climbed);
-            let own = combine(at.model, &[(1.0, climbed), (-self.sigma, &common)]);
+            let own = combine(at.model, &[(unit, climbed), (-self.sigma, &common)]);
             clean.climb(at.model, own, adaptive);
         }
-        move_to_gradient(at.model, mean, &clean.mean, 1.0 - self.lambda);
+        let to = (clean.mean.unit, &clean.mean.sum);
+        move_to_gradient(at.model, mean, to, 1.0 - self.lambda);
     }
 }

@@ -36,16 +36,16 @@ impl RobustGradient {
     pub(super) fn reused<M: Module>(
         &self,
         at: &At<'_, M>,
-        mean: &GradientsParams,
+        mean: &WeightedSum,
         step: u64,
     ) -> Option<(f64, GradientsParams)> {
         let weight = self.reuse_weight(at, step)?;
-        let norm = squared_norm(at.model, mean)?.sqrt();
-        let direction = like(at.model, &at.carried.direction, mean);
-        Some((weight, times(at.model, direction, norm)))
+        let norm = squared_norm(at.model, &mean.sum)?.sqrt();
+        let direction = like(at.model, &at.carried.direction, &mean.sum);
+        Some((weight * mean.unit, times(at.model, direction, norm)))
     }
 
-    /// Keeps $\hat v$ of a perturbed step. The reading is finite where it is.
+    /// Keeps $\hat v$ of a perturbed step, by $\bar g$ or a multiple of it. The reading is finite where it is.
     pub(super) fn keep_direction<M: Module>(
         &self,
         at: &mut At<'_, M>,

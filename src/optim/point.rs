@@ -17,7 +17,7 @@ use crate::{
     aggregation::Needs,
     gradient::{
         WeightedSum, accumulate_times, combine, combine_taking, finite_probe,
-        has_parameters_of_16_bits, shared, square_and_dot, squared_norm,
+        has_parameters_of_16_bits, scale, shared, square_and_dot, squared_norm,
     },
     perturbation::{Adaptive, Length, Resolution, Term, ascent_scale, displaced, displaced_along},
 };
@@ -318,7 +318,7 @@ impl RobustGradient {
         passes: &mut dyn Passes<M>,
         readback: &mut Readback,
         at: &At<'_, M>,
-        mean: &GradientsParams,
+        mean: &WeightedSum,
         place: Place<'_, M>,
         sums: &mut Sums,
     ) -> Result<()> {
@@ -411,11 +411,12 @@ impl RobustGradient {
         readback: &mut Readback,
         at: &At<'_, M>,
         sum: &GradientsParams,
-        mean: &GradientsParams,
+        mean: &WeightedSum,
         readings: &mut PointReadings,
     ) {
         readings.alignment = self.config().report.then(|| {
-            let [square, with_mean] = square_and_dot(at.model, sum, mean);
+            let [square, with_mean] = square_and_dot(at.model, sum, &mean.sum);
+            let with_mean = with_mean.map(|product| scale(product, mean.unit));
             (readback.push(square), readback.push(with_mean))
         });
     }
@@ -429,7 +430,7 @@ impl RobustGradient {
         point: &Point,
     ) -> Vec<Term<'a>> {
         if let Some(length) = self.along_mean(at, clean, point) {
-            return vec![Term::kept(length, &clean.mean)];
+            return vec![Term::kept(length.times(clean.mean.unit), &clean.mean.sum)];
         }
         if let PointAscent::Difference { length, .. } = point.ascent {
             let direction = at.direction(clean, point).into_iter();
@@ -461,10 +462,14 @@ impl RobustGradient {
                 (Length::constant(1.0), sum)
             }
             PointAscent::Pooled => {
-                let norm = clean.mean_norm.clone()?;
-                let climbed = clean.climbed.take();
-                let climbed = climbed.unwrap_or_else(|| shared(at.model, &clean.mean));
-                (Length::new(ascent_scale(norm, at.rho())), climbed)
+                let length = Length::new(ascent_scale(clean.mean_norm.clone()?, at.rho()));
+                match clean.climbed.take() {
+                    Some(climbed) => (length, climbed),
+                    None => {
+                        let WeightedSum { unit, sum } = &clean.mean;
+                        (length.times(*unit), shared(at.model, sum))
+                    }
+                }
             }
         };
         let length = length
@@ -519,11 +524,11 @@ impl RobustGradient {
 
 impl<M: Module> At<'_, M> {
     /// $-\gamma\, \bar g$; `None` where it moves no parameter.
-    fn shift<'a>(&'a self, mean: &'a GradientsParams) -> Option<Term<'a>> {
+    fn shift<'a>(&'a self, mean: &'a WeightedSum) -> Option<Term<'a>> {
         let gamma = &self.perturbation.gamma;
         let (length, factors) = gamma.parts();
-        let length = Length::constant(-length).with_factors(factors);
-        (!gamma.is_zero()).then(|| Term::kept(length, mean))
+        let length = Length::constant(-length * mean.unit).with_factors(factors);
+        (!gamma.is_zero()).then(|| Term::kept(length, &mean.sum))
     }
 
     /// $\rho$, of parameters in no group.

@@ -122,7 +122,7 @@ impl<'a, M: Module, B: ToDevice, F> Division<'a, M, B, F> {
         let mut met: Vec<(Vec<Tensor<1>>, GradientsParams)> = Vec::new();
         met.resize_with(at.weights.len(), Default::default);
         let mut numbers: Vec<Option<Tensor<1>>> = Vec::new();
-        let (mut mean, mut consensus) = (GradientsParams::new(), GradientsParams::new());
+        let (mut mean, mut consensus) = (WeightedSum::new(), GradientsParams::new());
         let mut statistics = Vec::with_capacity(parts.len());
         for part in parts {
             self.calls += part.calls;
@@ -140,7 +140,7 @@ impl<'a, M: Module, B: ToDevice, F> Division<'a, M, B, F> {
             }
             // Devices hold domains in their order.
             numbers.extend(part.numbers);
-            accumulate(at.model, &mut mean, 1.0, part.mean);
+            accumulate(at.model, &mut mean.sum, 1.0, part.mean);
             accumulate(at.model, &mut consensus, 1.0, part.consensus);
         }
         RunningStatistics::mean(at_theta, &statistics).write_to(at_theta);
@@ -169,7 +169,7 @@ impl<'a, M: Module, B: ToDevice, F> Division<'a, M, B, F> {
             Some(Number::Check) => readings.checks = numbers,
             // Of parts of a gradient, neither the norm nor the domain is known.
             None => {
-                let check = || readback.push(finite_probe(at.model, &mean));
+                let check = || readback.push(finite_probe(at.model, &mean.sum));
                 readings.joined = Some(mean_square.unwrap_or_else(check));
             }
         }
@@ -234,8 +234,11 @@ impl<'a, M: Module, B: ToDevice, F> Division<'a, M, B, F> {
             }
             let ascends = own.iter().any(|point| !point.is_difference());
             let mean = match ascends && (shifts || gradient.config().report) {
-                true => worker.gradient(at.model, &clean.mean, traffic),
-                false => GradientsParams::new(),
+                true => WeightedSum {
+                    unit: clean.mean.unit,
+                    sum: worker.gradient(at.model, &clean.mean.sum, traffic),
+                },
+                false => WeightedSum::new(),
             };
             let given = given(worker, own, at, clean, mean, traffic);
             jobs.push((worker, given));
@@ -253,7 +256,7 @@ fn given<'a, M: Module, B: ToDevice>(
     mut points: Vec<Point>,
     at: &At<'a, M>,
     clean: &Clean,
-    mean: GradientsParams,
+    mean: WeightedSum,
     traffic: &mut Traffic,
 ) -> Given<'a> {
     let domains = at.weights.len();

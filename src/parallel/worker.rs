@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     Result,
-    gradient::{accumulate, combine, finite_probe, scale, times, widen},
+    gradient::{WeightedSum, accumulate, combine, finite_probe, scale, times, widen},
     optim::{
         DomainLoss, RobustGradient,
         clean::Clean,
@@ -110,7 +110,7 @@ pub(super) struct PointsPart {
 pub(super) struct Given<'a> {
     pub task: Task<'a>,
     /// $\bar g$, where it is needed.
-    pub mean: GradientsParams,
+    pub mean: WeightedSum,
     /// The directions of finite differences, numbered behind the domains.
     pub directions: Vec<GradientsParams>,
     pub domains: usize,

@@ -88,6 +88,14 @@ impl<'a> Length<'a> {
         }
     }
 
+    /// Of a gradient that is to be multiplied by this number itself.
+    pub fn times(self, constant: f64) -> Self {
+        Self {
+            constant: self.constant * constant,
+            ..self
+        }
+    }
+
     pub fn with_adaptive(self, adaptive: Adaptive) -> Self {
         Self { adaptive, ..self }
     }
