@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
-use burn::nn::DropoutConfig;
+use burn::{module::ParamGroup, nn::DropoutConfig};
 use roga::{
     alignment::AlignmentConfig,
-    optim::{Ascent, Evaluation, RobustGradientAlignmentConfig as Config, StepReport},
+    optim::{
+        Ascent, Evaluation, PerturbationGroup, RobustGradientAlignmentConfig as Config, StepReport,
+    },
     perturbation::Adaptive,
 };
 
@@ -40,7 +42,14 @@ fn settings() -> Vec<Config> {
             settings.push(config.clone().with_rho(0.3));
             settings.push(config.clone().with_adaptive(Adaptive::ASAM));
             let uneven = vec![1.0, 0.0, 2.0];
-            settings.push(config.with_domain_weights(Some(uneven)));
+            settings.push(config.clone().with_domain_weights(Some(uneven)));
+            // Some parameters are shifted and others not, and some stay where they are.
+            let group = |names, rho, gamma| {
+                let group = ParamGroup::from_any_predicates(vec![names]);
+                PerturbationGroup { group, rho, gamma }
+            };
+            let groups = vec![group("norm", 0.0, 0.0), group("bias", 0.3, 2.0 * gamma)];
+            settings.push(config.with_groups(groups));
         }
     }
     settings
