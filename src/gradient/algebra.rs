@@ -346,6 +346,16 @@ impl WeightedSum {
         }
     }
 
+    /// Of nothing yet, where the coefficients are known before, in units of the largest of them: the squares
+    /// of the sum fit where those of the gradients do.
+    pub fn in_units_of_the_largest(coefficients: impl Iterator<Item = f64>) -> Self {
+        let larger = |one: &f64, other: &f64| one.abs().total_cmp(&other.abs());
+        Self {
+            unit: coefficients.max_by(larger).unwrap_or(1.0),
+            sum: GradientsParams::new(),
+        }
+    }
+
     /// $u\\, s$.
     pub fn combined<M: Module>(self, model: &M) -> GradientsParams {
         combine_taking(model, vec![(self.unit, self.sum)])
@@ -356,6 +366,16 @@ impl WeightedSum {
         if self.sum.is_empty() {
             self.unit = coefficient;
         }
+        self.add_in_units(model, coefficient, gradient);
+    }
+
+    /// As [`add`](Self::add), in the unit that the sum has from the beginning.
+    pub fn add_in_units<M: Module>(
+        &mut self,
+        model: &M,
+        coefficient: f64,
+        gradient: GradientsParams,
+    ) {
         accumulate(model, &mut self.sum, coefficient / self.unit, gradient);
     }
 }

@@ -23,8 +23,8 @@ use roga::{
 };
 
 use crate::problems::{
-    Batch, EVALUATIONS, Loss, Net, Point, assert_close, batches, device, domains, momentum,
-    net_loss, optimizer_state, values, waves,
+    Batch, EVALUATIONS, Loss, Net, Point, assert_close, batches, device, domains,
+    gradient_and_report, momentum, net_loss, optimizer_state, perturbed, values, waves,
 };
 
 const THETA: [f32; 3] = [0.3, -0.8, 1.1];
@@ -1185,6 +1185,29 @@ fn every_setting_changes_the_update_and_no_two_are_the_same() {
     assert_eq!(trajectory(&idle), trajectories[0]);
     let idle = base.with_max_skipped_steps(None);
     assert_eq!(trajectory(&idle), trajectories[0]);
+}
+
+/// A domain that hardly counts changes nothing, whichever comes first.
+#[test]
+fn weights_may_be_of_any_size() {
+    let with = |config: &Config, weights: [f64; 3]| {
+        let config = config.clone().with_domain_weights(Some(weights.to_vec()));
+        gradient_and_report(&config, &THETA, &waves())
+    };
+    let by_domain = [Evaluation::All, Evaluation::Own, Evaluation::Consensus];
+    let by_domain = by_domain.map(|evaluation| perturbed(evaluation, 0.1, 0.05));
+    let pooled = [Config::erm(), Config::sam(0.1), Config::sagm(0.1, 0.05)];
+    for config in by_domain.into_iter().chain(pooled) {
+        for report in [true, false] {
+            let config = config.clone().with_report(report);
+            let (without, _) = with(&config, [0.0, 2.0, 1.0]);
+            let (hardly, seen) = with(&config, [1e-25, 2.0, 1.0]);
+            assert_close(&hardly, &without, 1e-6);
+            let points = seen.points.iter();
+            let mut numbers = points.flat_map(|point| [point.alignment, point.gradient_norm]);
+            assert!(numbers.all(|number| number.is_some_and(f64::is_finite) == report));
+        }
+    }
 }
 
 #[test]
