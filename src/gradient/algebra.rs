@@ -323,8 +323,9 @@ pub(crate) fn has_parameters_of_16_bits<M: Module>(model: &M) -> bool {
 
 /// A sum $\sum_k c_k\\, g_k$ that is added up one gradient at a time.
 ///
-/// It is kept as $u \cdot s$, with the first coefficient as the unit $u$: gradients of the same
-/// coefficient are added up as they are, and scaled once in the end, by who uses the sum.
+/// It is kept as $u \cdot s$, with the largest coefficient so far as the unit $u$: gradients of the same
+/// coefficient are added up as they are, and scaled once in the end, by who uses the sum; and the
+/// squares of $s$ fit where those of the gradients do.
 #[derive(Debug)]
 pub(crate) struct WeightedSum {
     /// $u$.
@@ -346,16 +347,6 @@ impl WeightedSum {
         }
     }
 
-    /// Of nothing yet, where the coefficients are known before, in units of the largest of them: the squares
-    /// of the sum fit where those of the gradients do.
-    pub fn in_units_of_the_largest(coefficients: impl Iterator<Item = f64>) -> Self {
-        let larger = |one: &f64, other: &f64| one.abs().total_cmp(&other.abs());
-        Self {
-            unit: coefficients.max_by(larger).unwrap_or(1.0),
-            sum: GradientsParams::new(),
-        }
-    }
-
     /// $u\\, s$.
     pub fn combined<M: Module>(self, model: &M) -> GradientsParams {
         combine_taking(model, vec![(self.unit, self.sum)])
@@ -365,17 +356,11 @@ impl WeightedSum {
     pub fn add<M: Module>(&mut self, model: &M, coefficient: f64, gradient: GradientsParams) {
         if self.sum.is_empty() {
             self.unit = coefficient;
+        } else if coefficient.abs() > self.unit.abs() {
+            let before = std::mem::take(&mut self.sum);
+            self.sum = combine_taking(model, vec![(self.unit / coefficient, before)]);
+            self.unit = coefficient;
         }
-        self.add_in_units(model, coefficient, gradient);
-    }
-
-    /// As [`add`](Self::add), in the unit that the sum has from the beginning.
-    pub fn add_in_units<M: Module>(
-        &mut self,
-        model: &M,
-        coefficient: f64,
-        gradient: GradientsParams,
-    ) {
         accumulate(model, &mut self.sum, coefficient / self.unit, gradient);
     }
 }

@@ -176,8 +176,7 @@ impl RobustGradient {
         if passes.joins() && !at.by_domain() && !at.one_by_one() {
             return self.clean_pass(passes, readback, at, at_theta);
         }
-        let mean = WeightedSum::in_units_of_the_largest(at.weights.iter().copied());
-        let mut clean = Clean::of_mean(mean, None);
+        let mut clean = Clean::of_mean(WeightedSum::new(), None);
         let (mut losses, mut gram_rows, mut checks) = (Vec::new(), Vec::new(), Vec::new());
         for (domain, weight) in at.weights.iter().enumerate() {
             let (loss, gradient) = passes.one(at_theta, domain)?;
@@ -190,7 +189,7 @@ impl RobustGradient {
                 gram_rows.push(row);
                 if *weight > 0.0 {
                     let gradient = shared(at_theta, &gradient);
-                    clean.mean.add_in_units(at_theta, *weight, gradient);
+                    clean.mean.add(at_theta, *weight, gradient);
                 }
             }
             clean.gradients.push(gradient);
@@ -218,7 +217,7 @@ impl RobustGradient {
                     false => std::mem::take(gradient),
                 };
                 if *weight > 0.0 {
-                    clean.mean.add_in_units(at_theta, *weight, gradient);
+                    clean.mean.add(at_theta, *weight, gradient);
                 }
             }
         }

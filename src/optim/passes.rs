@@ -136,7 +136,7 @@ fn sum_one_by_one<M: Module>(
     let mut of_terms = PassSum {
         losses: Vec::with_capacity(terms.len()),
         probes: Vec::with_capacity(terms.len()),
-        sum: WeightedSum::in_units_of_the_largest(terms.iter().map(|(_, c)| *c)),
+        sum: WeightedSum::new(),
     };
     for &(domain, coefficient) in terms {
         let (loss, gradient) = passes.one(model, domain)?;
@@ -144,7 +144,7 @@ fn sum_one_by_one<M: Module>(
         if terms.len() > 1 {
             of_terms.probes.push(finite_probe(model, &gradient));
         }
-        of_terms.sum.add_in_units(model, coefficient, gradient);
+        of_terms.sum.add(model, coefficient, gradient);
     }
     Ok(of_terms)
 }

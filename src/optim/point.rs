@@ -131,6 +131,18 @@ struct Place<'a, M> {
     resolution: Resolution,
 }
 
+impl<'a, M: Module> Place<'a, M> {
+    /// At the end of this way.
+    fn new(point: &'a Point, from: &M, way: Vec<Term<'_>>, counts: bool) -> Self {
+        let (model, resolution) = displaced_along(from, way, counts);
+        Self {
+            point,
+            model,
+            resolution,
+        }
+    }
+}
+
 /// What comes of the gradients at the points.
 pub(crate) struct Sums {
     /// $P$.
@@ -244,13 +256,7 @@ impl RobustGradient {
         let (shifted, _) = displaced_along(at.model, vec![shift], false);
         let place = |point| {
             let ascent = self.ascent(at, clean, point);
-            let way = ascent.into_iter().collect();
-            let (model, resolution) = displaced_along(&shifted, way, false);
-            Place {
-                point,
-                model,
-                resolution,
-            }
+            Place::new(point, &shifted, ascent.into_iter().collect(), false)
         };
         points.map(place).collect()
     }
@@ -304,12 +310,7 @@ impl RobustGradient {
         point: &'a Point,
     ) -> Place<'a, M> {
         let way = self.way(at, clean, point);
-        let (model, resolution) = displaced_along(at.model, way, self.config().report);
-        Place {
-            point,
-            model,
-            resolution,
-        }
+        Place::new(point, at.model, way, self.config().report)
     }
 
     /// The gradients at one point.
